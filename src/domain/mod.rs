@@ -1,0 +1,8 @@
+//! The words of the product as plain types: tools, images, dependencies, limits, failures. No I/O.
+
+pub mod failure;
+pub mod image;
+pub mod json;
+pub mod principal;
+pub mod run;
+pub mod tool;

@@ -1,0 +1,74 @@
+//! One run of an author's code: what goes in and what comes out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::image::ImageRef;
+use super::json::JsonText;
+use super::tool::Dependency;
+
+/// A request to run code once.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Body of `async function run(args, ctx)`.
+    pub code: Arc<str>,
+    /// The arguments, as the client sent them.
+    pub args: JsonText,
+    /// The image to run in; the default image where `None`.
+    pub image: Option<ImageRef>,
+    /// Packages that the code may import.
+    pub dependencies: Vec<Dependency>,
+    /// From the job's sending to its result.
+    pub timeout: Duration,
+    /// What is run, for labels and logs: a tool's name or `run_js_ephemeral`.
+    pub label: String,
+}
+
+/// What the code gave back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Returned {
+    /// A JSON value.
+    Value(JsonText),
+    /// MCP content blocks made by `ctx.content([...])`: a JSON array, not yet checked.
+    Content(JsonText),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The value, or why there is none.
+    pub outcome: Result<Returned, Failure>,
+    /// From the job's sending to its end; zero where it was never sent.
+    pub duration: Duration,
+}
+
+/// What running code says before it ends.
+pub trait Observer {
+    /// `ctx.log(level, data)`.
+    fn log(&mut self, level: &str, data: &JsonText);
+    /// `ctx.progress(done, total?, message?)`.
+    fn progress(&mut self, done: f64, total: Option<f64>, message: Option<&str>);
+    /// `ctx.elicit`, `ctx.sample`, `ctx.listRoots`: the answer, or why there is none.
+    ///
+    /// # Errors
+    /// The text becomes the message of the error that the code sees.
+    fn ask(&mut self, kind: &str, key: &str, params: &JsonText) -> Result<JsonText, String>;
+}
+
+/// A shared flag that ends a run early.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends the run, soon.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Cancel::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
