@@ -1,0 +1,219 @@
+//! Docker Engine API client, written by hand over a Unix socket (API 1.41 and newer; Podman's service
+//! speaks it too). It knows containers and images, nothing of tools; it never calls the docker CLI.
+//!
+//! A connection serves one exchange: connecting costs microseconds, and a hijacked stream or a dead
+//! daemon can then never be met on a kept connection.
+
+mod attach;
+mod connect;
+mod containers;
+mod error;
+mod images;
+mod system;
+mod version;
+
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::deadline::Deadline;
+use crate::base::http1::{self, Body, Head};
+
+pub use attach::{Attached, Output};
+pub use connect::{Endpoint, InvalidEndpoint};
+pub use containers::{Container, Exit, State};
+pub use error::DockerError;
+pub use images::{Image, PullProgress};
+pub use system::DaemonInfo;
+pub use version::ApiVersion;
+
+use connect::Socket;
+
+/// Longest JSON answer that is read from the daemon, in bytes.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// A Docker daemon, by its address. Holds no connection; cheap to share.
+#[derive(Debug)]
+pub struct Daemon {
+    endpoint: Endpoint,
+    home: Option<PathBuf>,
+    negotiated: Mutex<Option<ApiVersion>>,
+}
+
+/// An answer whose body is still to be read.
+struct Answer {
+    head: Head,
+    stream: BufReader<Socket>,
+}
+
+impl Daemon {
+    /// A client for the daemon at `endpoint`; nothing is sent yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            negotiated: Mutex::new(None),
+        }
+    }
+
+    /// The daemon's address.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The API version agreed with the daemon, asked for on the first use and again after the
+    /// daemon could not be reached (it may have been replaced).
+    fn api_version(&self, deadline: Deadline) -> Result<ApiVersion, DockerError> {
+        let known = *self
+            .negotiated
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(version) = known {
+            return Ok(version);
+        }
+        let offered = self.unversioned("GET", "/version", deadline)?;
+        let version = version::negotiate(&offered)?;
+        self.remember(Some(version));
+        Ok(version)
+    }
+
+    fn remember(&self, version: Option<ApiVersion>) {
+        *self
+            .negotiated
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = version;
+    }
+
+    /// One exchange on a path without version prefix, which every daemon answers.
+    fn unversioned(
+        &self,
+        method: &str,
+        path: &str,
+        deadline: Deadline,
+    ) -> Result<Value, DockerError> {
+        self.send(method, path, &[], b"", deadline)?.json()
+    }
+
+    /// One exchange on a versioned path.
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        deadline: Deadline,
+    ) -> Result<Answer, DockerError> {
+        let version = self.api_version(deadline)?;
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let headers: &[_] = if body.is_some() {
+            &[("Content-Type", "application/json")]
+        } else {
+            &[]
+        };
+        self.send(
+            method,
+            &format!("/v{version}{path}"),
+            headers,
+            bytes.as_bytes(),
+            deadline,
+        )
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        deadline: Deadline,
+    ) -> Result<Answer, DockerError> {
+        let sent = self.send_once(method, target, headers, body, deadline);
+        if sent.as_ref().is_err_and(DockerError::is_unreachable) {
+            self.remember(None);
+        }
+        sent
+    }
+
+    fn send_once(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        deadline: Deadline,
+    ) -> Result<Answer, DockerError> {
+        let mut socket = self.endpoint.connect(self.home.as_deref(), deadline)?;
+        let mut all = vec![("Host", "docker")];
+        if !headers.iter().any(|(name, _)| *name == "Connection") {
+            all.push(("Connection", "close"));
+        }
+        all.extend_from_slice(headers);
+        // A daemon that refuses early answers and then resets: the answer counts, not the write.
+        let written = http1::write_request(&mut socket, method, target, &all, body);
+        let mut stream = BufReader::new(socket);
+        match (http1::read_head(&mut stream), written) {
+            (Ok(head), _) => Ok(Answer { head, stream }),
+            (Err(_), Err(error)) => Err(DockerError::from_io(error)),
+            (Err(error), Ok(())) => Err(error.into()),
+        }
+    }
+}
+
+impl Answer {
+    fn body(self) -> Result<Body<BufReader<Socket>>, DockerError> {
+        Ok(Body::new(self.stream, &self.head)?)
+    }
+
+    /// The answer, if its status is a success or 304 (already in that state).
+    fn accepted(self) -> Result<Self, DockerError> {
+        if (200..300).contains(&self.head.status) || matches!(self.head.status, 101 | 304) {
+            return Ok(self);
+        }
+        let status = self.head.status;
+        let bytes = self.body()?.read_all(MAX_ANSWER_BYTES).unwrap_or_default();
+        Err(DockerError::api(status, &bytes))
+    }
+
+    fn json(self) -> Result<Value, DockerError> {
+        let bytes = self.accepted()?.body()?.read_all(MAX_ANSWER_BYTES)?;
+        serde_json::from_slice(&bytes).map_err(|_| DockerError::Protocol("the answer is no JSON"))
+    }
+
+    /// Reads a success to its end, and drops it.
+    fn finish(self) -> Result<(), DockerError> {
+        let mut body = self.accepted()?.body()?;
+        let mut sink = [0; 4096];
+        while body.read(&mut sink).map_err(DockerError::from_io)? > 0 {}
+        Ok(())
+    }
+}
+
+/// How long an ordinary exchange with a healthy daemon may take.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
+fn encode_component(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_components_are_encoded() {
+        assert_eq!(
+            encode_component("a/b:1@{\"x\"}~"),
+            "a%2Fb%3A1%40%7B%22x%22%7D~"
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! Engine API, section System: ping, version, info.
+
+use serde_json::Value;
+
+use super::{Daemon, DockerError};
+use crate::base::deadline::Deadline;
+
+/// What the server wants to know of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonInfo {
+    /// The daemon's release, such as `20.10.24`.
+    pub version: String,
+    /// The API version agreed on.
+    pub api_version: String,
+    /// Whether it is Podman's service, which differs in small things.
+    pub is_podman: bool,
+}
+
+impl Daemon {
+    /// `GET /_ping`.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or does not answer 200.
+    pub fn ping(&self, deadline: Deadline) -> Result<(), DockerError> {
+        self.send("GET", "/_ping", &[], b"", deadline)?.finish()
+    }
+
+    /// `GET /version`.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or its API does not suit.
+    pub fn info(&self, deadline: Deadline) -> Result<DaemonInfo, DockerError> {
+        let offered = self.unversioned("GET", "/version", deadline)?;
+        let api_version = super::version::negotiate(&offered)?;
+        self.remember(Some(api_version));
+        let components = offered.get("Components").and_then(Value::as_array);
+        let is_podman = components.into_iter().flatten().any(|component| {
+            component.get("Name").and_then(Value::as_str) == Some("Podman Engine")
+        });
+        let version = offered
+            .get("Version")
+            .and_then(Value::as_str)
+            .unwrap_or("unknown")
+            .to_owned();
+        Ok(DaemonInfo {
+            version,
+            api_version: api_version.to_string(),
+            is_podman,
+        })
+    }
+}

@@ -1,0 +1,365 @@
+// The program inside every container and jail. It receives one job, runs the author's code, writes
+// one result and ends; or it checks code without running it. Frames are one JSON object a line: in on
+// fd 4, out on fd 3 behind the job's nonce. Whatever it needs later it takes before the author's code
+// can change it.
+'use strict';
+const fs = require('fs');
+const vm = require('vm');
+const { createRequire } = require('module');
+const { types } = require('util');
+const { Worker } = require('worker_threads');
+
+const AsyncFunction = (async () => {}).constructor;
+const { stringify, parse } = JSON;
+const { keys } = Object;
+const { isArray } = Array;
+const { isFinite } = Number;
+const byteLength = Buffer.byteLength;
+const isView = ArrayBuffer.isView;
+const toISOString = Date.prototype.toISOString;
+const getTime = Date.prototype.getTime;
+const toWellFormed = String.prototype.toWellFormed;
+const writeSync = fs.writeSync;
+const reallyExit = process.reallyExit.bind(process);
+const call = Function.prototype.call.bind(Function.prototype.call);
+
+const MAX_DEPTH = 128;
+const MAX_TEXT = 8192;
+const MAX_NOTE_BYTES = 65536;
+const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
+
+function writeLine(text) {
+  let bytes = Buffer.from(text + '\n');
+  while (bytes.length > 0) {
+    try {
+      bytes = bytes.subarray(writeSync(3, bytes));
+    } catch (error) {
+      if (error.code !== 'EAGAIN') reallyExit(0);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
+
+// The listener holds the way in on a thread of its own: when the server goes away, so does this
+// process, whatever the author's code is doing.
+const listener = new Worker(`
+  const { parentPort } = require('worker_threads');
+  const socket = new (require('net').Socket)({ fd: 4, readable: true, writable: false });
+  let rest = [];
+  socket.on('data', chunk => {
+    for (let end; (end = chunk.indexOf(10)) >= 0; chunk = chunk.subarray(end + 1)) {
+      parentPort.postMessage(Buffer.concat([...rest, chunk.subarray(0, end)]).toString());
+      rest = [];
+    }
+    if (chunk.length > 0) rest.push(chunk);
+  });
+  const end = () => process.kill(process.pid, 'SIGKILL');
+  socket.on('end', end).on('close', end).on('error', end);
+  parentPort.postMessage('');
+`, { eval: true, stdin: false, env: {}, execArgv: [] });
+
+function first(code) {
+  return code.length <= MAX_TEXT ? code : code.slice(0, MAX_TEXT) + '…';
+}
+
+// ---- compiling -------------------------------------------------------------------------------
+
+// The constructor judges; it alone knows that code like "}); f(); (" is no function body.
+function compile(code) {
+  return new AsyncFunction('args', 'ctx', 'require', code + '\n//# sourceURL=tool.js');
+}
+
+function compileError(error, code) {
+  const found = { message: String(error && error.message) };
+  try {
+    new vm.Script('(async function anonymous(args,ctx,require\n) {\n' + code + '\n})',
+      { filename: 'tool.js' });
+  } catch (positioned) {
+    const at = /^tool\.js:(\d+)\n.*\n([ \t]*)\^/.exec(String(positioned.stack));
+    if (at) {
+      const lines = code.split(/\r\n|[\n\r\u2028\u2029]/).length;
+      const line = Number(at[1]) - 2;
+      found.line = Math.min(Math.max(line, 1), lines);
+      if (line === found.line) {
+        found.message = String(positioned.message);
+        found.column = at[2].length + 1;
+      }
+    }
+  }
+  if (/import statement|import\.meta|'export'|'import'/.test(found.message)) {
+    found.message += '; the code is a function body: use "await import(…)" and "return"';
+  }
+  found.message = 'SyntaxError: ' + first(found.message);
+  return found;
+}
+
+// ---- values to JSON --------------------------------------------------------------------------
+
+class Refusal {
+  constructor(kind, message) { this.kind = kind; this.message = message; }
+}
+
+function invalid(path, what) {
+  const shown = path.length <= 200 ? path : path.slice(0, 200) + '…';
+  return new Refusal('invalid_result', shown + ' ' + what);
+}
+
+function toJson(root, limit) {
+  const parts = [];
+  const ancestors = [];
+  let bytes = 0;
+
+  function put(text) {
+    bytes += byteLength(text);
+    if (bytes > limit) {
+      throw new Refusal('output_too_large', 'the result is larger than ' + limit + ' bytes');
+    }
+    parts.push(text);
+  }
+
+  function primitive(value) {
+    switch (typeof value) {
+      case 'string': return stringify(call(toWellFormed, value));
+      case 'number': return isFinite(value) ? stringify(value) : 'null';
+      case 'boolean': return value ? 'true' : 'false';
+      case 'object': return value === null ? 'null' : undefined;
+      default: return undefined;
+    }
+  }
+
+  function refusedKind(value) {
+    if (types.isMap(value) || types.isWeakMap(value)) return 'is a Map: use Object.fromEntries(map)';
+    if (types.isSet(value) || types.isWeakSet(value)) return 'is a Set: use [...set]';
+    if (types.isPromise(value)) return 'is a Promise: await it';
+    if (types.isNativeError(value) || value instanceof Error) return 'is an Error: throw it, or return its message';
+    if (isView(value) || types.isAnyArrayBuffer(value)) {
+      return 'is binary data: return text, such as buffer.toString("base64")';
+    }
+    return undefined;
+  }
+
+  // Whether a value appears in JSON at all; absent ones are dropped from objects, null in arrays.
+  function present(value) {
+    return value !== undefined && typeof value !== 'function' && typeof value !== 'symbol';
+  }
+
+  function read(object, key, path) {
+    try {
+      return object[key];
+    } catch {
+      throw invalid(path, 'could not be read: its getter threw');
+    }
+  }
+
+  function write(value, path, depth) {
+    const simple = primitive(value);
+    if (simple !== undefined) return put(simple);
+    if (typeof value === 'bigint') throw invalid(path, 'is a BigInt: use Number(…) or String(…)');
+    if (types.isDate(value)) {
+      const valid = isFinite(call(getTime, value));
+      return put(valid ? '"' + call(toISOString, value) + '"' : 'null');
+    }
+    if (types.isBoxedPrimitive(value)) return write(value.valueOf(), path, depth);
+    const refused = refusedKind(value);
+    if (refused) throw invalid(path, refused);
+    if (ancestors.includes(value)) throw invalid(path, 'is circular: it contains itself');
+    if (depth >= MAX_DEPTH) throw invalid(path, 'is nested deeper than ' + MAX_DEPTH + ' levels');
+    const convert = read(value, 'toJSON', path);
+    ancestors.push(value);
+    if (typeof convert === 'function') {
+      let converted;
+      try {
+        converted = call(convert, value, '');
+      } catch {
+        throw invalid(path, 'could not be read: its toJSON threw');
+      }
+      if (present(converted)) write(converted, path, depth + 1); else put('null');
+    } else if (isArray(value)) {
+      writeArray(value, path, depth);
+    } else {
+      writeObject(value, path, depth);
+    }
+    ancestors.pop();
+  }
+
+  function writeArray(array, path, depth) {
+    put('[');
+    for (let index = 0; index < array.length; index++) {
+      if (index > 0) put(',');
+      const at = path + '[' + index + ']';
+      const item = read(array, index, at);
+      if (present(item)) write(item, at, depth + 1); else put('null');
+    }
+    put(']');
+  }
+
+  function writeObject(object, path, depth) {
+    let names;
+    try {
+      names = keys(object);
+    } catch {
+      throw invalid(path, 'could not be read: listing its keys threw');
+    }
+    put('{');
+    let comma = '';
+    for (const name of names) {
+      const at = path + '.' + name;
+      const item = read(object, name, at);
+      if (!present(item)) continue;
+      put(comma + stringify(call(toWellFormed, name)) + ':');
+      write(item, at, depth + 1);
+      comma = ',';
+    }
+    put('}');
+  }
+
+  if (root === undefined) return 'null';
+  if (!present(root)) throw invalid('$', 'is a ' + typeof root + ': return a JSON value');
+  write(root, '$', 0);
+  return parts.join('');
+}
+
+// ---- errors ----------------------------------------------------------------------------------
+
+function guarded(read, otherwise) {
+  try { return String(read()); } catch { return otherwise; }
+}
+
+function describeThrown(thrown) {
+  if (!types.isNativeError(thrown) && !(thrown instanceof Error)) {
+    return { message: first(guarded(() => thrown, 'a value that has no text')) };
+  }
+  const message = guarded(() => thrown.message, '');
+  const name = guarded(() => thrown.name, 'Error');
+  const found = { message: first(name === 'Error' && message ? message : name + (message ? ': ' + message : '')) };
+  const frames = guarded(() => thrown.stack, '').split('\n').filter(line => /^\s+at /.test(line));
+  const at = frames.map(line => /tool\.js:(\d+):(\d+)/.exec(line)).find(Boolean);
+  if (at && Number(at[1]) > 2) {
+    found.line = Number(at[1]) - 2;
+    found.column = Number(at[2]);
+  }
+  return found;
+}
+
+// ---- one job ---------------------------------------------------------------------------------
+
+class Content {
+  constructor(blocks) { this.blocks = blocks; }
+}
+
+function runJob(job) {
+  const { nonce } = job;
+  const abort = new AbortController();
+  const asked = new Map();
+  let finished = false;
+
+  const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
+  const finish = body => {
+    send('{"done":' + body + '}');
+    finished = true;
+    reallyExit(0);
+  };
+  const fail = (kind, found) => finish(stringify({
+    kind, message: found.message, line: found.line, column: found.column,
+  }));
+  const threw = thrown => fail('threw', describeThrown(thrown));
+  const ended = code => fail('threw', { message: 'process ended with ' + code + ' before returning' });
+
+  process.reallyExit = code => ended(code === undefined ? 0 : code);
+  process.on('uncaughtException', threw);
+  process.on('unhandledRejection', threw);
+  process.on('beforeExit', () => fail('threw', { message: 'promise never settles' }));
+
+  const note = value => toJson(value, MAX_NOTE_BYTES);
+  const said = value => {
+    try { return note(value); } catch (refusal) { throw new TypeError(refusal.message); }
+  };
+  const ask = (kind, key, params) => new Promise((resolve, reject) => {
+    if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
+    const id = asked.size + 1;
+    asked.set(id, { resolve, reject });
+    listener.ref();
+    send('{"ask":{"id":' + id + ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params) + '}}');
+  });
+  const ctx = Object.freeze({
+    signal: abort.signal,
+    content: blocks => {
+      if (!isArray(blocks)) throw new TypeError('ctx.content takes an array of MCP content blocks');
+      return new Content(blocks);
+    },
+    progress: (done, total, message) => send('{"progress":' + said({
+      done: Number(done),
+      total: total == null ? undefined : Number(total),
+      message: message == null ? undefined : first(String(message)),
+    }) + '}'),
+    log: (level, data) => {
+      if (!LEVELS.includes(level)) throw new TypeError('the level must be one of ' + LEVELS.join(', '));
+      send('{"log":{"level":"' + level + '","data":' + said(data) + '}}');
+    },
+    elicit: (key, params) => ask('elicit', key, params),
+    sample: (key, params) => ask('sample', key, params),
+    listRoots: key => ask('listRoots', key),
+  });
+
+  listener.on('message', line => {
+    const frame = parse(line);
+    if (frame.abort) abort.abort(new Error('the call was cancelled'));
+    const waiting = frame.answer && asked.get(frame.answer.id);
+    if (!waiting) return;
+    const { value, error } = frame.answer;
+    if (error === undefined) waiting.resolve(value); else waiting.reject(new Error(error));
+    waiting.answered = true;
+    if ([...asked.values()].every(one => one.answered)) listener.unref();
+  });
+  listener.unref();
+
+  let run;
+  try {
+    run = compile(job.code);
+  } catch (error) {
+    return fail('threw', compileError(error, job.code));
+  }
+  const succeed = value => {
+    try {
+      if (value instanceof Content) {
+        finish('{"ok":true,"content":' + toJson(value.blocks, job.resultLimit) + '}');
+      }
+      finish('{"ok":true,"value":' + toJson(value, job.resultLimit) + '}');
+    } catch (refusal) {
+      if (refusal instanceof Refusal) fail(refusal.kind, refusal); else threw(refusal);
+    }
+  };
+  const require = createRequire((job.layer || '/workspace') + '/tool.js');
+  const args = job.args === undefined ? {} : parse(job.args);
+  run(args, ctx, require).then(succeed, threw);
+}
+
+// ---- checking --------------------------------------------------------------------------------
+
+function check({ nonce, code }) {
+  let found = null;
+  try {
+    compile(code);
+  } catch (error) {
+    found = compileError(error, code);
+  }
+  writeLine(nonce + ' ' + stringify({ checked: { error: found } }));
+}
+
+// ---- start -----------------------------------------------------------------------------------
+
+const kept = { PATH: process.env.PATH, HOME: '/workspace', TMPDIR: '/tmp', TZ: 'UTC' };
+for (const name of keys(process.env)) if (!(name in kept)) delete process.env[name];
+Object.assign(process.env, kept);
+for (const name of ['require', 'module', 'exports', '__filename', '__dirname']) delete globalThis[name];
+
+listener.once('message', () => {
+  listener.on('message', function receive(line) {
+    const frame = parse(line);
+    if (frame.check) return check(frame.check);
+    if (!frame.job) return;
+    listener.removeListener('message', receive);
+    runJob(frame.job);
+  });
+  writeLine(stringify({ ready: { node: process.versions.node } }));
+});
