@@ -3,3 +3,4 @@
 pub mod base;
 pub mod docker;
 pub mod domain;
+pub mod engine;

@@ -66,7 +66,7 @@ fn unreachable_socket(path: &Path, home: Option<&Path>, error: &io::Error) -> Do
     let path = path.to_owned();
     match error.kind() {
         io::ErrorKind::NotFound => DockerError::SocketMissing {
-            others: other_sockets(&path),
+            others: other_sockets(&path, home),
             path,
         },
         io::ErrorKind::PermissionDenied => DockerError::PermissionDenied { path },
@@ -77,8 +77,10 @@ fn unreachable_socket(path: &Path, home: Option<&Path>, error: &io::Error) -> Do
 
 /// Usual places of other daemons' sockets that exist on this machine.
 fn other_sockets(missing: &Path, home: Option<&Path>) -> Vec<PathBuf> {
-    let mut places =
-        vec![PathBuf::from("/var/run/docker.sock"), PathBuf::from("/run/podman/podman.sock")];
+    let mut places = vec![
+        PathBuf::from("/var/run/docker.sock"),
+        PathBuf::from("/run/podman/podman.sock"),
+    ];
     let below_home = [
         ".docker/run/docker.sock",
         ".docker/desktop/docker.sock",
@@ -87,7 +89,10 @@ fn other_sockets(missing: &Path, home: Option<&Path>) -> Vec<PathBuf> {
         ".rd/docker.sock",
         ".orbstack/run/docker.sock",
     ];
-    places.extend(home.iter().flat_map(|home| below_home.map(|place| home.join(place))));
+    places.extend(
+        home.iter()
+            .flat_map(|home| below_home.map(|place| home.join(place))),
+    );
     if let Ok(users) = std::fs::read_dir("/run/user") {
         for user in users.flatten().take(64) {
             places.push(user.path().join("docker.sock"));

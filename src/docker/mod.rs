@@ -40,7 +40,14 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 pub struct Daemon {
     endpoint: Endpoint,
     home: Option<PathBuf>,
-    negotiated: Mutex<Option<ApiVersion>>,
+    negotiated: Mutex<Option<Negotiated>>,
+}
+
+/// What the first exchange with a daemon told.
+#[derive(Clone, Copy, Debug)]
+struct Negotiated {
+    version: ApiVersion,
+    is_podman: bool,
 }
 
 /// An answer whose body is still to be read.
@@ -50,10 +57,12 @@ struct Answer {
 }
 
 impl Daemon {
-    /// A client for the daemon at `endpoint`; nothing is sent yet.
-    pub fn new(endpoint: Endpoint) -> Self {
+    /// A client for the daemon at `endpoint`; nothing is sent yet. Below `home` it looks for other
+    /// daemons' sockets, to name them when this one is missing.
+    pub fn new(endpoint: Endpoint, home: Option<PathBuf>) -> Self {
         Self {
             endpoint,
+            home,
             negotiated: Mutex::new(None),
         }
     }
@@ -66,24 +75,30 @@ impl Daemon {
     /// The API version agreed with the daemon, asked for on the first use and again after the
     /// daemon could not be reached (it may have been replaced).
     fn api_version(&self, deadline: Deadline) -> Result<ApiVersion, DockerError> {
-        let known = *self
-            .negotiated
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(version) = known {
-            return Ok(version);
+        match self.negotiated() {
+            Some(negotiated) => Ok(negotiated.version),
+            None => self.info(deadline).map(|info| info.api_version),
         }
-        let offered = self.unversioned("GET", "/version", deadline)?;
-        let version = version::negotiate(&offered)?;
-        self.remember(Some(version));
-        Ok(version)
     }
 
-    fn remember(&self, version: Option<ApiVersion>) {
+    /// Whether the daemon is Podman's service; false while it has not been asked yet.
+    pub fn is_podman(&self) -> bool {
+        self.negotiated()
+            .is_some_and(|negotiated| negotiated.is_podman)
+    }
+
+    fn negotiated(&self) -> Option<Negotiated> {
         *self
             .negotiated
             .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = version;
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn remember(&self, negotiated: Option<Negotiated>) {
+        *self
+            .negotiated
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = negotiated;
     }
 
     /// One exchange on a path without version prefix, which every daemon answers.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Daemon, DockerError};
+use super::{ApiVersion, Daemon, DockerError, Negotiated};
 use crate::base::deadline::Deadline;
 
 /// What the server wants to know of a daemon.
@@ -11,7 +11,7 @@ pub struct DaemonInfo {
     /// The daemon's release, such as `20.10.24`.
     pub version: String,
     /// The API version agreed on.
-    pub api_version: String,
+    pub api_version: ApiVersion,
     /// Whether it is Podman's service, which differs in small things.
     pub is_podman: bool,
 }
@@ -32,11 +32,14 @@ impl Daemon {
     pub fn info(&self, deadline: Deadline) -> Result<DaemonInfo, DockerError> {
         let offered = self.unversioned("GET", "/version", deadline)?;
         let api_version = super::version::negotiate(&offered)?;
-        self.remember(Some(api_version));
         let components = offered.get("Components").and_then(Value::as_array);
         let is_podman = components.into_iter().flatten().any(|component| {
             component.get("Name").and_then(Value::as_str) == Some("Podman Engine")
         });
+        self.remember(Some(Negotiated {
+            version: api_version,
+            is_podman,
+        }));
         let version = offered
             .get("Version")
             .and_then(Value::as_str)
@@ -44,7 +47,7 @@ impl Daemon {
             .to_owned();
         Ok(DaemonInfo {
             version,
-            api_version: api_version.to_string(),
+            api_version,
             is_podman,
         })
     }

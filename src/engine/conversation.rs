@@ -1,0 +1,247 @@
+//! One job with one runner, from sending it to its end: limits on time and output, what the code says
+//! meanwhile, and which failure it was. It never destroys the cell; its caller does, whatever came.
+
+use std::time::{Duration, Instant};
+
+use super::cell::{Cell, Heard, Output, explain_exit};
+use super::frames::{ClaimedKind, Done, FrameReader, FromRunner, ToRunner};
+use crate::base::deadline::Deadline;
+use crate::base::ids::random_hex;
+use crate::base::text::{Tail, clip};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::run::{Cancel, Ended, Job, Observer, Returned};
+
+/// What a failure shows of the printed output, in bytes.
+const STDERR_TAIL_BYTES: usize = 4096;
+/// Everything a run may print, in bytes, before it is stopped.
+const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
+/// Longest message of an error that is passed on, in bytes.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// What a frame needs around the result it carries, in bytes.
+const FRAME_OVERHEAD_BYTES: usize = 128 * 1024;
+/// How often a silent run is asked whether it was cancelled.
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
+/// What code gets to react to `ctx.signal` before its cell is destroyed.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How long the news of an exit may take after the streams ended.
+const EXIT_NEWS: Duration = Duration::from_secs(5);
+
+/// Waits until the runner says that it is ready; its Node version.
+pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<String, Failure> {
+    let mut frames = FrameReader::new(FRAME_OVERHEAD_BYTES);
+    let mut stderr = Tail::new(STDERR_TAIL_BYTES);
+    let mut node = None;
+    loop {
+        let heard = cell.hear(deadline, &mut |output| match output {
+            Output::Frames(bytes) => frames.read(bytes, &mut |frame| {
+                if let FromRunner::Ready { node: version } = frame {
+                    node = Some(version);
+                }
+            }),
+            Output::Printed(bytes) => stderr.push(bytes),
+        })?;
+        match (node.take(), heard) {
+            (Some(version), _) => return Ok(version),
+            (None, Heard::Output) => {}
+            (None, Heard::Silence) => {
+                let message = "no sandbox was ready in time: try again later";
+                return Err(Failure::new(FailureKind::Busy, message).retry_after(1000));
+            }
+            (None, Heard::End) => {
+                let exit = cell.exit(Deadline::after(EXIT_NEWS))?;
+                let mut failure = Failure::new(
+                    FailureKind::Policy,
+                    format!(
+                        "the image cannot run tools: its start ended with {}; images need sh and \
+                         Node.js 20 or newer",
+                        exit.code
+                    ),
+                );
+                failure.stderr = stderr.text();
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// Sends the job to a ready runner and stays with it to its end.
+pub(super) fn converse(
+    cell: &mut dyn Cell,
+    job: &Job,
+    result_limit: usize,
+    cancel: &Cancel,
+    observer: &mut dyn Observer,
+) -> Ended {
+    let began = Instant::now();
+    let conversation = Conversation {
+        cell,
+        deadline: Deadline::after(job.timeout),
+        timeout: job.timeout,
+        result_limit,
+        frames: FrameReader::new(result_limit.saturating_add(FRAME_OVERHEAD_BYTES)),
+        stderr: Tail::new(STDERR_TAIL_BYTES),
+        drained: 0,
+    };
+    let outcome = conversation.run(job, cancel, observer);
+    Ended {
+        outcome,
+        duration: began.elapsed(),
+    }
+}
+
+struct Conversation<'a> {
+    cell: &'a mut dyn Cell,
+    deadline: Deadline,
+    timeout: Duration,
+    result_limit: usize,
+    frames: FrameReader,
+    stderr: Tail,
+    drained: usize,
+}
+
+impl Conversation<'_> {
+    fn run(
+        mut self,
+        job: &Job,
+        cancel: &Cancel,
+        observer: &mut dyn Observer,
+    ) -> Result<Returned, Failure> {
+        let outcome = self.stay(job, cancel, observer);
+        outcome.map_err(|mut failure| {
+            failure.stderr = self.stderr.text();
+            failure
+        })
+    }
+
+    fn stay(
+        &mut self,
+        job: &Job,
+        cancel: &Cancel,
+        observer: &mut dyn Observer,
+    ) -> Result<Returned, Failure> {
+        let nonce = random_hex();
+        self.frames.expect_nonce(&nonce);
+        let frame = ToRunner::Job {
+            nonce: &nonce,
+            code: &job.code,
+            args: job.args.text(),
+            result_limit: self.result_limit,
+        };
+        self.cell.send(&frame.encode(), self.deadline)?;
+        let mut aborted = false;
+        loop {
+            if cancel.is_cancelled() && !aborted {
+                aborted = true;
+                self.deadline = self.deadline.or_earlier(Deadline::after(ABORT_GRACE));
+                self.cell
+                    .send(&ToRunner::Abort(true).encode(), self.deadline)?;
+            }
+            let (heard, frames) = self.hear()?;
+            for frame in frames {
+                if let Some(outcome) = self.obey(frame, observer)? {
+                    return outcome;
+                }
+            }
+            if self.drained > MAX_DRAINED_BYTES {
+                let message = format!("the code printed more than {MAX_DRAINED_BYTES} bytes");
+                return Err(Failure::new(FailureKind::OutputTooLarge, message));
+            }
+            if heard == Heard::End {
+                let exit = self.cell.exit(Deadline::after(EXIT_NEWS))?;
+                return Err(explain_exit(exit, &self.stderr.text()));
+            }
+            if self.deadline.remaining().is_none() {
+                return Err(self.overdue(aborted));
+            }
+        }
+    }
+
+    fn hear(&mut self) -> Result<(Heard, Vec<FromRunner>), Failure> {
+        let (frames, stderr, drained) = (&mut self.frames, &mut self.stderr, &mut self.drained);
+        let mut complete = Vec::new();
+        let wait = self.deadline.or_earlier(Deadline::after(CANCEL_CHECK));
+        let heard = self.cell.hear(wait, &mut |output| match output {
+            Output::Frames(bytes) => {
+                *drained += bytes.len();
+                frames.read(bytes, &mut |frame| complete.push(frame));
+            }
+            Output::Printed(bytes) => {
+                *drained += bytes.len();
+                stderr.push(bytes);
+            }
+        })?;
+        Ok((heard, complete))
+    }
+
+    /// Acts on a frame; `Some` when it ends the job.
+    fn obey(
+        &mut self,
+        frame: FromRunner,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Result<Returned, Failure>>, Failure> {
+        match frame {
+            FromRunner::Done(done) => return Ok(Some(self.judge(done))),
+            FromRunner::Log { level, data } => observer.log(&level, &data),
+            FromRunner::Progress {
+                done,
+                total,
+                message,
+            } => {
+                observer.progress(done.unwrap_or(0.0), total, message.as_deref());
+            }
+            FromRunner::Ask {
+                id,
+                kind,
+                key,
+                params,
+            } => {
+                let answer = observer.ask(&kind, &key, &params);
+                let frame = ToRunner::Answer {
+                    id,
+                    value: answer.as_ref().ok(),
+                    error: answer.as_ref().err().map(String::as_str),
+                };
+                self.cell.send(&frame.encode(), self.deadline)?;
+            }
+            FromRunner::Ready { .. } | FromRunner::Checked { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn judge(&self, done: Done) -> Result<Returned, Failure> {
+        if done.ok {
+            let (text, returned) = match (done.content, done.value) {
+                (Some(content), _) => (content.clone(), Returned::Content(content)),
+                (None, Some(value)) => (value.clone(), Returned::Value(value)),
+                (None, None) => {
+                    let message = "the result frame carries no result";
+                    return Err(Failure::new(FailureKind::InvalidResult, message));
+                }
+            };
+            if text.text().len() > self.result_limit {
+                let message = format!("the result is larger than {} bytes", self.result_limit);
+                return Err(Failure::new(FailureKind::OutputTooLarge, message));
+            }
+            return Ok(returned);
+        }
+        let kind = match done.kind {
+            Some(ClaimedKind::InvalidResult) => FailureKind::InvalidResult,
+            Some(ClaimedKind::OutputTooLarge) => FailureKind::OutputTooLarge,
+            Some(ClaimedKind::Threw) | None => FailureKind::Threw,
+        };
+        let message = done.message.unwrap_or_default();
+        let mut failure = Failure::new(kind, clip(&message, MAX_MESSAGE_BYTES));
+        failure.line = done.line;
+        failure.column = done.column;
+        Err(failure)
+    }
+
+    fn overdue(&self, aborted: bool) -> Failure {
+        if aborted {
+            return Failure::new(FailureKind::Cancelled, "the call was cancelled");
+        }
+        let limit = self.timeout.as_millis();
+        let message = format!("the code did not finish within timeoutMs ({limit} ms)");
+        Failure::new(FailureKind::Timeout, message)
+    }
+}

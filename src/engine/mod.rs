@@ -1,0 +1,79 @@
+//! What a confined run is: hardened containers, the frames spoken with the runner inside, and the
+//! proof that nothing of ours is left behind. It knows no MCP and no HTTP.
+
+mod cell;
+mod checker;
+pub mod container_spec;
+mod conversation;
+mod disposal;
+mod docker_engine;
+mod frames;
+mod images;
+mod labels;
+mod reaper;
+
+use crate::base::deadline::Deadline;
+use crate::domain::failure::Failure;
+use crate::domain::image::ImageRef;
+use crate::domain::run::{Cancel, Ended, Job, Observer};
+use crate::domain::tool::Dependency;
+
+pub use docker_engine::{DockerEngine, EngineSettings};
+pub use images::PullPolicy;
+pub use reaper::Owners;
+
+/// What `/readyz` and the banner say of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Whether it can do its work.
+    pub ready: bool,
+    /// One line for operators; no secrets.
+    pub detail: String,
+}
+
+/// Something that runs authors' code, confined.
+pub trait Engine: Send + Sync {
+    /// `docker` or `node`.
+    fn name(&self) -> &'static str;
+
+    /// Whether an image and dependencies are allowed, by the operator's rules alone.
+    ///
+    /// # Errors
+    /// Kind `policy`, naming the rule and the setting behind it.
+    fn admit(&self, image: Option<&ImageRef>, dependencies: &[Dependency]) -> Result<(), Failure>;
+
+    /// Runs a job once. `acquire` bounds the wait for a place to run in; the job's own limit starts
+    /// when the job is sent. Returns after the confinement was destroyed, or its destruction was
+    /// handed over after a result.
+    fn run(
+        &self,
+        job: &Job,
+        acquire: Deadline,
+        cancel: &Cancel,
+        observer: &mut dyn Observer,
+    ) -> Ended;
+
+    /// Compiles code without running it.
+    ///
+    /// # Errors
+    /// Kind `threw` with line and column when it does not compile; otherwise why it could not be
+    /// checked now.
+    fn check(
+        &self,
+        image: Option<&ImageRef>,
+        code: &str,
+        deadline: Deadline,
+    ) -> Result<(), Failure>;
+
+    /// Whether the daemon answers, by a round trip within `deadline`.
+    fn probe(&self, deadline: Deadline) -> Check;
+
+    /// Whether the default image is there, from what is known without waiting long.
+    fn probe_image(&self, deadline: Deadline) -> Check;
+
+    /// Periodic upkeep: removes what dead instances and expired runs left behind; how many.
+    fn tidy(&self, deadline: Deadline) -> usize;
+
+    /// Ends what the engine keeps for itself and waits for destructions under way.
+    fn stop(&self, deadline: Deadline);
+}
