@@ -4,3 +4,5 @@ pub mod base;
 pub mod docker;
 pub mod domain;
 pub mod engine;
+pub mod guard;
+pub mod metrics;

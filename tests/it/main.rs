@@ -1,4 +1,6 @@
 //! The real server with a real Docker daemon and real clients. `tests/run` starts what it needs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 mod engine;
 mod support;
