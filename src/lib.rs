@@ -1,4 +1,5 @@
-//! dynamic-mcp: an MCP server whose tools are made while it runs, each call in a hardened single-use container.
+//! dynamic-mcp: an MCP server whose tools are made while it runs, each call in a hardened
+//! single-use container.
 
 pub mod base;
 pub mod docker;

@@ -1,4 +1,5 @@
-//! JSON carried byte for byte: schemas, arguments and results are never re-ordered or re-rounded by us.
+//! JSON carried byte for byte: schemas, arguments and results are never re-ordered or re-rounded
+//! by us.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
