@@ -7,4 +7,5 @@ pub mod domain;
 pub mod engine;
 pub mod guard;
 pub mod metrics;
+pub mod registry;
 pub mod schema;

@@ -1,0 +1,372 @@
+//! The store's file format: JSON text ⇄ tools. Wire names stand here and nowhere else; no I/O.
+//!
+//! ```json
+//! {"version": 1, "tools": [{"name": "…", "description": "…", "code": "…", "…": "…"}]}
+//! ```
+//! It is the original's format with three more optional fields: `inputSchema`, `outputSchema`,
+//! `annotations`. Fields that this version does not know, of a tool or at the top, are kept as they
+//! are through every rewrite, so that a newer version's file survives an older server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::decide::MAX_REVISION;
+use crate::domain::json::JsonText;
+use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency, Tool, ToolName};
+
+/// Longest file, in bytes.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Most tools in one file, whatever the server's own limit.
+pub const MAX_TOOLS: usize = 10_000;
+
+const VERSION: u64 = 1;
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Document {
+    /// In the order of the file; no name twice.
+    pub tools: Vec<Arc<Tool>>,
+    /// What is not ours.
+    pub extras: Extras,
+}
+
+/// Fields that this version does not know, kept for the next rewrite.
+#[derive(Debug, Default, Clone)]
+pub struct Extras {
+    top: Fields,
+    by_tool: BTreeMap<ToolName, Fields>,
+}
+
+type Fields = BTreeMap<String, JsonText>;
+
+static NO_FIELDS: Fields = Fields::new();
+
+impl Extras {
+    /// Keeps only what belongs to one of `tools`, or to none.
+    pub fn retain(&mut self, tools: &[Arc<Tool>]) {
+        let names: BTreeSet<&ToolName> = tools.iter().map(|tool| &tool.name).collect();
+        self.by_tool.retain(|name, _| names.contains(name));
+    }
+}
+
+/// Reads a file's text, strictly: one record that breaks a rule fails it all, since dropping it
+/// would lose it with the next write.
+///
+/// # Errors
+/// The tool, the field and the rule; quotes no value but a tool's name.
+pub fn decode(text: &str) -> Result<Document, String> {
+    let mut top = Members::parse(text)?;
+    let version: u64 = top.required("version", "must be a number")?;
+    if version != VERSION {
+        return Err(format!(
+            "version is {version}, and this server reads only version {VERSION}"
+        ));
+    }
+    let records: Vec<&RawValue> = top.required("tools", "must be an array")?;
+    if records.len() > MAX_TOOLS {
+        return Err(format!(
+            "it holds {} tools, more than {MAX_TOOLS}",
+            records.len()
+        ));
+    }
+    let mut extras = Extras {
+        top: top.rest()?,
+        by_tool: BTreeMap::new(),
+    };
+    let mut tools = BTreeMap::new();
+    for (index, record) in records.into_iter().enumerate() {
+        let (tool, rest) = decode_tool(index, record.get())?;
+        let name = tool.name.clone();
+        if !rest.is_empty() {
+            extras.by_tool.insert(name.clone(), rest);
+        }
+        if tools.insert(name.clone(), Arc::new(tool)).is_some() {
+            return Err(format!("tool \"{name}\" is there twice"));
+        }
+    }
+    Ok(Document {
+        tools: tools.into_values().collect(),
+        extras,
+    })
+}
+
+/// Writes a file's text.
+///
+/// # Errors
+/// What `out` says, and `FileTooLarge` beyond [`MAX_FILE_BYTES`], which could not be read again.
+pub fn encode(tools: &[Arc<Tool>], extras: &Extras, out: &mut dyn Write) -> io::Result<()> {
+    let tools = tools
+        .iter()
+        .map(|tool| WireTool::of(tool, extras))
+        .collect();
+    let file = WireFile {
+        version: VERSION,
+        tools,
+        extras: &extras.top,
+    };
+    let mut capped = Capped {
+        out,
+        left: MAX_FILE_BYTES,
+    };
+    serde_json::to_writer_pretty(&mut capped, &file)?;
+    capped.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct WireFile<'a> {
+    version: u64,
+    tools: Vec<WireTool<'a>>,
+    #[serde(flatten)]
+    extras: &'a Fields,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireTool<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    timeout_ms: u64,
+    dependencies: &'a [Dependency],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_schema: Option<&'a JsonText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_schema: Option<&'a JsonText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<&'a JsonText>,
+    code: &'a str,
+    enabled: bool,
+    created_at: &'a str,
+    updated_at: &'a str,
+    revision: u64,
+    #[serde(flatten)]
+    extras: &'a Fields,
+}
+
+impl<'a> WireTool<'a> {
+    fn of(tool: &'a Tool, extras: &'a Extras) -> Self {
+        let definition = &tool.definition;
+        Self {
+            name: tool.name.as_str(),
+            title: definition.title.as_deref(),
+            description: &definition.description,
+            image: definition.image.as_deref(),
+            timeout_ms: definition.timeout_ms,
+            dependencies: &definition.dependencies,
+            input_schema: definition.input_schema.as_ref(),
+            output_schema: definition.output_schema.as_ref(),
+            annotations: definition.annotations.as_ref(),
+            code: &definition.code,
+            enabled: definition.enabled,
+            created_at: &tool.created_at,
+            updated_at: &tool.updated_at,
+            revision: tool.revision,
+            extras: extras.by_tool.get(&tool.name).unwrap_or(&NO_FIELDS),
+        }
+    }
+}
+
+fn decode_tool(index: usize, text: &str) -> Result<(Tool, Fields), String> {
+    let at = |error: String| format!("tools[{index}]: {error}");
+    let mut members = Members::parse(text).map_err(at)?;
+    let name: String = members.required("name", "must be a string").map_err(at)?;
+    let name = ToolName::parse(&name).map_err(|error| at(error.to_string()))?;
+    let tool = decode_members(name.clone(), &mut members)
+        .map_err(|error| format!("tool \"{name}\": {error}"))?;
+    Ok((tool, members.rest()?))
+}
+
+fn decode_members(name: ToolName, members: &mut Members<'_>) -> Result<Tool, String> {
+    const TEXT: &str = "must be a string of valid Unicode";
+    const JSON: &str = "must be a JSON object";
+    let definition = Definition {
+        title: members.take("title", TEXT)?,
+        description: members.required("description", TEXT)?,
+        image: members.take("image", TEXT)?,
+        timeout_ms: members
+            .take("timeoutMs", "must be a whole number")?
+            .unwrap_or(DEFAULT_TIMEOUT_MS),
+        dependencies: members
+            .take(
+                "dependencies",
+                "must be an array of objects of a name and a version",
+            )?
+            .unwrap_or_default(),
+        input_schema: members.take("inputSchema", JSON)?,
+        output_schema: members.take("outputSchema", JSON)?,
+        annotations: members.take("annotations", JSON)?,
+        code: members.required("code", TEXT)?,
+        enabled: members
+            .take("enabled", "must be true or false")?
+            .unwrap_or(true),
+    };
+    if let Err(broken) = definition.check_sizes() {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        return Err(broken.join("; "));
+    }
+    let revision = members.required("revision", "must be a whole number")?;
+    if !(1..=MAX_REVISION).contains(&revision) {
+        return Err(format!("revision must be 1 to {MAX_REVISION}"));
+    }
+    let created_at = decode_time("createdAt", members)?;
+    let updated_at = decode_time("updatedAt", members)?;
+    Ok(Tool {
+        name,
+        definition,
+        created_at,
+        updated_at,
+        revision,
+    })
+}
+
+fn decode_time(key: &str, members: &mut Members<'_>) -> Result<String, String> {
+    const RULE: &str = "must be a time such as 2026-07-28T09:30:00.123Z";
+    let text: String = members.required(key, RULE)?;
+    if is_rfc3339(&text) {
+        Ok(text)
+    } else {
+        Err(format!("{key} {RULE}"))
+    }
+}
+
+/// RFC 3339 §5.6 by its shape, and by the ranges of its numbers.
+fn is_rfc3339(text: &str) -> bool {
+    let number = |from: usize, to: usize| {
+        let digits = text
+            .get(from..to)
+            .filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+        digits
+            .and_then(|digits| digits.parse::<u32>().ok())
+            .unwrap_or(u32::MAX)
+    };
+    let marks: Vec<u8> = [4, 7, 10, 13, 16]
+        .into_iter()
+        .filter_map(|index| text.as_bytes().get(index).copied())
+        .collect();
+    let zone = text.get(19..).unwrap_or_default();
+    let zone = match zone.strip_prefix('.') {
+        Some(fraction) => {
+            let rest = fraction.trim_start_matches(|it: char| it.is_ascii_digit());
+            if rest.len() == fraction.len() {
+                ""
+            } else {
+                rest
+            }
+        }
+        None => zone,
+    };
+    let offset = text.len().saturating_sub(6);
+    let is_offset = zone.len() == 6
+        && zone.starts_with(['+', '-'])
+        && zone.get(3..4) == Some(":")
+        && number(offset + 1, offset + 3) < 24
+        && number(offset + 4, offset + 6) < 60;
+    text.len() <= 64
+        && marks == b"--T::"
+        && number(0, 4) <= 9999
+        && (1..=12).contains(&number(5, 7))
+        && (1..=31).contains(&number(8, 10))
+        && number(11, 13) < 24
+        && number(14, 16) < 60
+        && number(17, 19) <= 60
+        && (zone == "Z" || is_offset)
+}
+
+/// The members of one JSON object as they stand in the text: taken out one by one, so that each
+/// error names its field and what is left over is known.
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'a> Members<'a> {
+    fn parse(text: &'a str) -> Result<Self, String> {
+        let pairs: Pairs<'a> =
+            serde_json::from_str(text).map_err(|error| match error.classify() {
+                // The reader's own words for what it found could quote a value.
+                Category::Data => "must be a JSON object".to_owned(),
+                _ => format!("it is no JSON: {error}"),
+            })?;
+        let mut members = BTreeMap::new();
+        for (key, value) in pairs.0 {
+            if members.insert(key, value).is_some() {
+                return Err("a field is there twice".to_owned());
+            }
+        }
+        Ok(Self(members))
+    }
+
+    fn take<T: Deserialize<'a>>(&mut self, key: &str, rule: &str) -> Result<Option<T>, String> {
+        let Some(value) = self.0.remove(key) else {
+            return Ok(None);
+        };
+        match serde_json::from_str(value.get()) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(format!("{key} {rule}")),
+        }
+    }
+
+    fn required<T: Deserialize<'a>>(&mut self, key: &str, rule: &str) -> Result<T, String> {
+        self.take(key, rule)?
+            .ok_or_else(|| format!("{key} is missing"))
+    }
+
+    fn rest(self) -> Result<Fields, String> {
+        let mut fields = Fields::new();
+        for (key, value) in self.0 {
+            let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
+            fields.insert(key, value);
+        }
+        Ok(fields)
+    }
+}
+
+struct Pairs<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Vec<(String, &'de RawValue)>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(InOrder).map(Pairs)
+    }
+}
+
+/// Refuses to write beyond a number of bytes.
+struct Capped<'a> {
+    out: &'a mut dyn Write,
+    left: u64,
+}
+
+impl Write for Capped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or(io::ErrorKind::FileTooLarge)?;
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
