@@ -1,6 +1,12 @@
 //! The real server with a real Docker daemon and real clients. `tests/run` starts what it needs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
 
 mod engine;
 mod support;
