@@ -1,4 +1,5 @@
-//! Equality of JSON values: one text for each class of equal values. Not a serialisation; nobody reads it back.
+//! Equality of JSON values: one text for each class of equal values. Not a serialisation; nobody
+//! reads it back.
 
 use std::fmt::Write as _;
 
@@ -10,7 +11,8 @@ use super::validate::{Budget, TooComplex};
 /// Deepest value that is compared; the JSON reader stops there anyway.
 const MAX_DEPTH: usize = 128;
 
-/// A text that two values share exactly when they are equal: objects without order, numbers by value.
+/// A text that two values share exactly when they are equal: objects without order, numbers by
+/// value.
 pub(super) fn canonical(value: &Value, budget: &mut Budget) -> Result<String, TooComplex> {
     let mut out = String::new();
     write(value, 0, &mut out, budget)?;

@@ -1,5 +1,6 @@
-//! From a schema document to nodes: the walk, its bounds, the dialect, and which keywords there are. What each
-//! keyword's value must be stands in `keywords`, where a `$ref` leads in `reference`.
+//! From a schema document to nodes: the walk, its bounds, the dialect, and which keywords there
+//! are. What each keyword's value must be stands in `keywords`, where a `$ref` leads in
+//! `reference`.
 
 use std::collections::HashMap;
 
@@ -235,8 +236,10 @@ impl<'a> Compiler<'a> {
             return Ok(Dialect::Draft202012);
         };
         uri.as_str().and_then(Dialect::of_uri).ok_or_else(|| {
-            let what = "this dialect (leave \"$schema\" out, or use JSON Schema 2020-12)";
-            let fault = SchemaFault::NotSupported(what.to_owned());
+            let fault = SchemaFault::NotSupported {
+                what: "this dialect".to_owned(),
+                mend: Some("leave \"$schema\" out, or use JSON Schema 2020-12"),
+            };
             self.error(schema, Some("$schema"), fault)
         })
     }
@@ -253,8 +256,10 @@ impl<'a> Compiler<'a> {
                 continue;
             } else if !KEYWORDS.contains(&key) {
                 let mend = MENDS.iter().find(|(keyword, _)| *keyword == key);
-                let mend = mend.map_or(String::new(), |(_, mend)| format!(" ({mend})"));
-                SchemaFault::NotSupported(format!("keyword \"{}\"{mend}", clip(key, 100)))
+                SchemaFault::NotSupported {
+                    what: format!("keyword \"{}\"", clip(key, 100)),
+                    mend: mend.map(|(_, mend)| *mend),
+                }
             } else if is_draft_07 && NOT_IN_DRAFT_07.contains(&key) {
                 let reason = "is no keyword of draft-07: leave the root's \"$schema\" out";
                 SchemaFault::Invalid(format!("\"{key}\" {reason}"))

@@ -1,5 +1,5 @@
-//! What a schema's author and a caller read when something does not fit. No text of a caller's strings gets in
-//! here but the names of properties.
+//! What a schema's author and a caller read when something does not fit. No text of a caller's
+//! strings gets in here but the names of properties.
 
 use std::fmt;
 
@@ -11,8 +11,13 @@ const MAX_POINTER_BYTES: usize = 500;
 /// Why a schema is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SchemaFault {
-    /// Legal JSON Schema (or an unknown keyword) that this validator does not have; the reason names it.
-    NotSupported(String),
+    /// Legal JSON Schema (or an unknown keyword) that this validator does not have.
+    NotSupported {
+        /// Its name.
+        what: String,
+        /// What to write instead, where there is something.
+        mend: Option<&'static str>,
+    },
     /// Against the standard, or against what MCP clients accept.
     Invalid(String),
     /// Above one of the bounds.
@@ -45,16 +50,15 @@ impl SchemaError {
 
 impl fmt::Display for SchemaError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (reason, state) = match &self.fault {
-            SchemaFault::NotSupported(what) => (what, " is not supported yet"),
-            SchemaFault::Invalid(reason) | SchemaFault::TooLarge(reason) => (reason, ""),
-        };
-        // A mend stands in brackets at the end, behind the state.
-        match reason.split_once(" (") {
-            Some((what, mend)) if !state.is_empty() => {
-                write!(formatter, "at #{}: {what}{state} ({mend}", self.pointer)
+        write!(formatter, "at #{}: ", self.pointer)?;
+        match &self.fault {
+            SchemaFault::NotSupported { what, mend } => {
+                write!(formatter, "{what} is not supported yet")?;
+                mend.map_or(Ok(()), |mend| write!(formatter, " ({mend})"))
             }
-            _ => write!(formatter, "at #{}: {reason}{state}", self.pointer),
+            SchemaFault::Invalid(reason) | SchemaFault::TooLarge(reason) => {
+                formatter.write_str(reason)
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Saying where and how a value does not fit, in words a model can act on. Decides nothing; every text is clipped.
+//! Saying where and how a value does not fit, in words a model can act on. Decides nothing; every
+//! text is clipped.
 
 use std::io;
 
@@ -107,8 +108,8 @@ impl Finding {
     }
 }
 
-/// What to say when no alternative fits at `path`: all rules, where each is about the value as a whole; else
-/// the findings of the alternative that came nearest.
+/// What to say when no alternative fits at `path`: all rules, where each is about the value as a
+/// whole; else the findings of the alternative that came nearest.
 pub(super) fn no_alternative(path: String, branches: &[Vec<Finding>]) -> Finding {
     let are_about_whole = branches
         .iter()

@@ -1,4 +1,5 @@
-//! Reading the keywords of one schema object: what their values must be, and what they become. No references here.
+//! Reading the keywords of one schema object: what their values must be, and what they become. No
+//! references here.
 
 use serde_json::{Map, Value};
 
@@ -42,7 +43,7 @@ impl<'a> Compiler<'a> {
                 _ => false,
             };
             if !known {
-                let reason = "must be one of null, boolean, object, array, number, string, integer, \
+                let reason = "must be null, boolean, object, array, number, string or integer, \
                               or a list of different ones";
                 return Err(self.invalid(site.value, Some("type"), reason));
             }

@@ -1,5 +1,5 @@
-//! A compiled schema: nodes in an arena that refer to each other by number. Data only; `compile` writes it,
-//! `validate` reads it.
+//! A compiled schema: nodes in an arena that refer to each other by number. Data only; `compile`
+//! writes it, `validate` reads it.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,4 +1,5 @@
-//! Numbers as JSON means them: decimal, so that 0.3 is a multiple of 0.1 and 1 equals 1.0. Nothing else.
+//! Numbers as JSON means them: decimal, so that 0.3 is a multiple of 0.1 and 1 equals 1.0. Nothing
+//! else.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -76,7 +77,8 @@ impl Decimal {
         !self.negative && self.digits > 0
     }
 
-    /// The value as a count; `u64::MAX` stands for everything above. `None` where it is negative or not whole.
+    /// The value as a count; `u64::MAX` stands for everything above. `None` where it is negative or
+    /// not whole.
     pub(super) fn count(self) -> Option<u64> {
         if self.negative || !self.is_integer() {
             return None;

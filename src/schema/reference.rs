@@ -1,5 +1,5 @@
-//! `$ref` and `$anchor`, within one document only: tying references to nodes, and refusing those that would go
-//! in circles.
+//! `$ref` and `$anchor`, within one document only: tying references to nodes, and refusing those
+//! that would go in circles.
 
 use super::compile::{Compiler, Reference, Site};
 use super::error::{SchemaError, SchemaFault};
@@ -39,8 +39,11 @@ impl<'a> Compiler<'a> {
             return Err(self.invalid(site.value, Some("$ref"), "must be a string"));
         };
         let Some(target) = text.strip_prefix('#') else {
-            let what = "a reference out of the document (use \"#/$defs/…\")".to_owned();
-            return Err(self.error(site.value, Some("$ref"), SchemaFault::NotSupported(what)));
+            let fault = SchemaFault::NotSupported {
+                what: "a reference out of the document".to_owned(),
+                mend: Some("use \"#/$defs/…\""),
+            };
+            return Err(self.error(site.value, Some("$ref"), fault));
         };
         self.references.push(Reference {
             from: id,
@@ -50,7 +53,8 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// Ties all references. A target in a place that no keyword leads to is compiled now, and may bring new ones.
+    /// Ties all references. A target in a place that no keyword leads to is compiled now, and may
+    /// bring new ones.
     pub(super) fn resolve_references(&mut self) -> Result<(), SchemaError> {
         let mut by_anchor = Vec::new();
         while let Some(reference) = self.references.pop() {
@@ -84,7 +88,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Refuses schemas that apply themselves to the value that they are applied to, at once or by a detour.
+    /// Refuses schemas that apply themselves to the value that they are applied to, at once or by a
+    /// detour.
     fn check_chains(&self) -> Result<(), SchemaError> {
         let mut lengths = vec![Chain::Unknown; self.nodes.len()];
         for index in 0..self.nodes.len() {
@@ -169,7 +174,8 @@ fn in_place(node: &Node) -> Vec<NodeId> {
     ids
 }
 
-/// The text that a URI fragment stands for (RFC 3986, section 2.1); `None` where it is no UTF-8 or broken.
+/// The text that a URI fragment stands for (RFC 3986, section 2.1); `None` where it is no UTF-8 or
+/// broken.
 fn percent_decoded(fragment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(fragment.len());
     let mut rest = fragment.bytes();
@@ -298,7 +304,7 @@ mod tests {
         for remote in ["https://example.com/s", "other.json#/a", "/a", ""] {
             let error = Schema::compile(&json!({"items": {"$ref": remote}})).unwrap_err();
             assert!(
-                matches!(error.fault, SchemaFault::NotSupported(_)),
+                matches!(error.fault, SchemaFault::NotSupported { .. }),
                 "{remote} {error}"
             );
         }

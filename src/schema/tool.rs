@@ -1,4 +1,5 @@
-//! What MCP clients demand of the schemas of a tool beyond their being schemas (MCP 2026-07-28, tools).
+//! What MCP clients demand of the schemas of a tool beyond their being schemas (MCP 2026-07-28,
+//! tools).
 
 use serde_json::Value;
 
@@ -19,8 +20,8 @@ pub fn check_tool_input_schema(schema: &Value) -> Result<Schema, SchemaError> {
     Schema::compile(schema)
 }
 
-/// Compiles an `outputSchema`: an object schema of any type. Where its `type` is not `"object"`, protocol revisions
-/// before 2026-07-28 cannot list it.
+/// Compiles an `outputSchema`: an object schema of any type. Where its `type` is not `"object"`,
+/// protocol revisions before 2026-07-28 cannot list it.
 ///
 /// # Errors
 /// As [`Schema::compile`], and what would make a client drop the tool or the whole list.

@@ -1,13 +1,11 @@
-//! Walking a value and a compiled schema together, under a budget of steps. The first walk only decides; a
-//! second one, where the value does not fit, collects what to say.
+//! Walking a value and a compiled schema together, under a budget of steps. The first walk only
+//! decides; a second one, where the value does not fit, collects what to say.
 
-use std::collections::{BTreeMap, HashMap};
-
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::canonical::canonical;
 use super::error::Violations;
-use super::finding::{Finding, Path, listing, no_alternative, quoted};
+use super::finding::{Finding, Path, no_alternative, quoted};
 use super::node::{Comparison, Counted, Keyword, Limit, Node, NodeId, got};
 use super::number::Decimal;
 use super::pattern::Pattern;
@@ -28,7 +26,7 @@ const MAX_COMPARED: usize = 16;
 pub(super) struct TooComplex;
 
 /// Whether a value fits.
-type Verdict = Result<bool, TooComplex>;
+pub(super) type Verdict = Result<bool, TooComplex>;
 
 /// Steps that are left.
 #[derive(Debug)]
@@ -73,14 +71,15 @@ pub(super) fn validate(nodes: &[Node], instance: &Value) -> Result<(), Violation
 
 /// A value and its place.
 #[derive(Clone, Copy)]
-struct At<'a> {
-    value: &'a Value,
-    path: &'a Path<'a>,
+pub(super) struct At<'a> {
+    pub(super) value: &'a Value,
+    pub(super) path: &'a Path<'a>,
 }
 
-struct Walk<'s> {
-    nodes: &'s [Node],
-    budget: Budget,
+/// One walk through a value.
+pub(super) struct Walk<'s> {
+    pub(super) nodes: &'s [Node],
+    pub(super) budget: Budget,
     nesting: usize,
     /// Whether findings are wanted at all.
     is_collecting: bool,
@@ -104,13 +103,13 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn is_loud(&self) -> bool {
+    pub(super) fn is_loud(&self) -> bool {
         let has_room = self.findings.len() < self.floor + Violations::MAX;
         self.is_collecting && self.muted == 0 && has_room
     }
 
     /// Notes that the value does not fit, in words where they are wanted.
-    fn miss(&mut self, at: At<'_>, finding: impl FnOnce(String) -> Finding) -> Verdict {
+    pub(super) fn miss(&mut self, at: At<'_>, finding: impl FnOnce(String) -> Finding) -> Verdict {
         if self.is_loud() {
             self.budget.spend(FINDING_STEPS)?;
             let finding = finding(at.path.text());
@@ -125,7 +124,7 @@ impl<'s> Walk<'s> {
         Ok(false)
     }
 
-    fn check(&mut self, id: NodeId, at: At<'_>) -> Verdict {
+    pub(super) fn check(&mut self, id: NodeId, at: At<'_>) -> Verdict {
         self.budget.spend(1)?;
         let node = self.nodes.get(id.0).ok_or(TooComplex)?;
         if node.never {
@@ -158,7 +157,7 @@ impl<'s> Walk<'s> {
     }
 
     /// As [`Walk::check`], without a word.
-    fn check_quietly(&mut self, id: NodeId, at: At<'_>) -> Verdict {
+    pub(super) fn check_quietly(&mut self, id: NodeId, at: At<'_>) -> Verdict {
         self.muted += 1;
         let verdict = self.check(id, at);
         self.muted -= 1;
@@ -258,12 +257,19 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn is_in(&mut self, pattern: &Pattern, text: &str) -> Verdict {
+    pub(super) fn is_in(&mut self, pattern: &Pattern, text: &str) -> Verdict {
         self.budget.spend(1 + pattern.cost(text))?;
         Ok(pattern.is_in(text))
     }
 
-    fn size(&mut self, count: usize, noun: &str, limit: Limit, bound: u64, at: At<'_>) -> Verdict {
+    pub(super) fn size(
+        &mut self,
+        count: usize,
+        noun: &str,
+        limit: Limit,
+        bound: u64,
+        at: At<'_>,
+    ) -> Verdict {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         let (fits, words) = match limit {
             Limit::AtLeast => (count >= bound, "at least"),
@@ -283,222 +289,8 @@ impl<'s> Walk<'s> {
         })
     }
 
-    fn array(&mut self, keyword: &Keyword, items: &[Value], at: At<'_>) -> Verdict {
-        match keyword {
-            Keyword::Size(Counted::Items, limit, bound) => {
-                self.size(items.len(), "item", *limit, *bound, at)
-            }
-            Keyword::Items { prefix, rest } => self.items(prefix, *rest, items, at),
-            Keyword::Contains { node, min, max } => self.contains(*node, *min, *max, items, at),
-            Keyword::UniqueItems => self.unique(items, at),
-            _ => Ok(true),
-        }
-    }
-
-    fn items(
-        &mut self,
-        prefix: &[NodeId],
-        rest: Option<NodeId>,
-        items: &[Value],
-        at: At<'_>,
-    ) -> Verdict {
-        let mut fits = true;
-        for (index, value) in items.iter().enumerate() {
-            let Some(id) = prefix.get(index).copied().or(rest) else {
-                break;
-            };
-            let path = &Path::Index(at.path, index);
-            fits &= self.check(id, At { value, path })?;
-            if !fits && !self.is_loud() {
-                break;
-            }
-        }
-        Ok(fits)
-    }
-
-    fn contains(
-        &mut self,
-        node: NodeId,
-        min: u64,
-        max: u64,
-        items: &[Value],
-        at: At<'_>,
-    ) -> Verdict {
-        let mut count = 0;
-        for value in items {
-            count += u64::from(self.check_quietly(node, At { value, ..at })?);
-            if count > max || (count >= min && max == u64::MAX) {
-                break;
-            }
-        }
-        let (words, bound) = match count {
-            _ if count < min => ("at least", min),
-            _ if count > max => ("at most", max),
-            _ => return Ok(true),
-        };
-        self.miss(at, |path| {
-            let rule =
-                format!("must have {words} {bound} of the items that \"contains\" describes");
-            Finding::new(path, rule).but_got(if count > max {
-                "more".to_owned()
-            } else {
-                count.to_string()
-            })
-        })
-    }
-
-    fn unique(&mut self, items: &[Value], at: At<'_>) -> Verdict {
-        let mut seen = HashMap::new();
-        for (index, item) in items.iter().enumerate() {
-            let text = canonical(item, &mut self.budget)?;
-            if let Some(first) = seen.insert(text, index) {
-                return self.miss(at, |path| {
-                    let rule = format!("must not have equal items, as [{first}] and [{index}] are");
-                    Finding::new(path, rule)
-                });
-            }
-        }
-        Ok(true)
-    }
-
-    fn object(&mut self, keyword: &Keyword, map: &Map<String, Value>, at: At<'_>) -> Verdict {
-        match keyword {
-            Keyword::Size(Counted::Properties, limit, bound) => {
-                self.size(map.len(), "property", *limit, *bound, at)
-            }
-            Keyword::Required(names) => self.required(names, None, map, at),
-            Keyword::DependentRequired(list) => {
-                let mut fits = true;
-                for (name, needed) in list {
-                    self.budget.spend(1)?;
-                    if map.contains_key(name) {
-                        fits &= self.required(needed, Some(name), map, at)?;
-                    }
-                }
-                Ok(fits)
-            }
-            Keyword::Properties {
-                named,
-                patterns,
-                rest,
-            } => self.properties(named, patterns, *rest, map, at),
-            Keyword::PropertyNames(id) => self.property_names(*id, map, at),
-            Keyword::DependentSchemas(list) => {
-                self.budget.spend(list.len())?;
-                let given = list.iter().filter(|(name, _)| map.contains_key(name));
-                self.each(given.map(|(_, id)| (*id, at)))
-            }
-            _ => Ok(true),
-        }
-    }
-
-    fn required(
-        &mut self,
-        names: &[String],
-        because: Option<&str>,
-        map: &Map<String, Value>,
-        at: At<'_>,
-    ) -> Verdict {
-        self.budget.spend(names.len())?;
-        let mut fits = true;
-        for name in names.iter().filter(|name| !map.contains_key(*name)) {
-            fits = self.miss(at, |path| {
-                let reason = because.map(|other| format!(" when it has {}", quoted(other)));
-                let rule = format!("must have property {}", quoted(name));
-                Finding::new(path, rule + &reason.unwrap_or_default())
-            })?;
-            if !self.is_loud() {
-                break;
-            }
-        }
-        Ok(fits)
-    }
-
-    fn properties(
-        &mut self,
-        named: &BTreeMap<String, NodeId>,
-        patterns: &[(Pattern, NodeId)],
-        rest: Option<NodeId>,
-        map: &Map<String, Value>,
-        at: At<'_>,
-    ) -> Verdict {
-        let mut fits = true;
-        for (name, value) in map {
-            self.budget.spend(1)?;
-            let path = &Path::Key(at.path, name);
-            let inner = At { value, path };
-            let own = named.get(name);
-            let mut is_known = own.is_some();
-            if let Some(id) = own {
-                fits &= self.check(*id, inner)?;
-            }
-            for (pattern, id) in patterns {
-                if self.is_in(pattern, name)? {
-                    is_known = true;
-                    fits &= self.check(*id, inner)?;
-                }
-            }
-            if let Some(id) = rest.filter(|_| !is_known) {
-                fits &= self.additional(id, name, named, inner, at)?;
-            }
-            if !fits && !self.is_loud() {
-                break;
-            }
-        }
-        Ok(fits)
-    }
-
-    /// A property that only `additionalProperties` speaks about.
-    fn additional(
-        &mut self,
-        id: NodeId,
-        name: &str,
-        named: &BTreeMap<String, NodeId>,
-        inner: At<'_>,
-        outer: At<'_>,
-    ) -> Verdict {
-        if !self.nodes.get(id.0).is_some_and(|node| node.never) {
-            return self.check(id, inner);
-        }
-        self.miss(outer, |path| {
-            let known = listing(named.keys().map(|name| quoted(name)));
-            let hint = if known.is_empty() {
-                known
-            } else {
-                format!(" (it may have {known})")
-            };
-            Finding::new(
-                path,
-                format!("must not have property {}{hint}", quoted(name)),
-            )
-        })
-    }
-
-    fn property_names(&mut self, id: NodeId, map: &Map<String, Value>, at: At<'_>) -> Verdict {
-        let mut fits = true;
-        for name in map.keys() {
-            self.budget.spend_on_bytes(name.len())?;
-            let value = &Value::String(name.clone());
-            if let Some(findings) = self.branch(id, At { value, ..at })? {
-                fits = self.miss(at, |path| {
-                    let why = findings.into_iter().next().map(|finding| finding.rule);
-                    let why = why.unwrap_or_else(|| "must fit \"propertyNames\"".to_owned());
-                    let rule = format!(
-                        "must not have a property named {}: a name {why}",
-                        quoted(name)
-                    );
-                    Finding::new(path, rule)
-                })?;
-                if !self.is_loud() {
-                    break;
-                }
-            }
-        }
-        Ok(fits)
-    }
-
     /// All of them must fit.
-    fn each<'a>(&mut self, checks: impl Iterator<Item = (NodeId, At<'a>)>) -> Verdict {
+    pub(super) fn each<'a>(&mut self, checks: impl Iterator<Item = (NodeId, At<'a>)>) -> Verdict {
         let mut fits = true;
         for (id, at) in checks {
             fits &= self.check(id, at)?;
@@ -510,7 +302,11 @@ impl<'s> Walk<'s> {
     }
 
     /// Checks one alternative on its own: `None` where it fits, else what was found.
-    fn branch(&mut self, id: NodeId, at: At<'_>) -> Result<Option<Vec<Finding>>, TooComplex> {
+    pub(super) fn branch(
+        &mut self,
+        id: NodeId,
+        at: At<'_>,
+    ) -> Result<Option<Vec<Finding>>, TooComplex> {
         let floor = std::mem::replace(&mut self.floor, self.findings.len());
         let fits = self.check(id, at)?;
         let findings = self.findings.split_off(self.floor);
@@ -539,8 +335,9 @@ impl<'s> Walk<'s> {
                     let count = list.len();
                     let second = index + 1;
                     return self.miss(at, |path| {
+                        let fitting = format!("numbers {first} and {second}");
                         let rule = format!(
-                            "must fit exactly one of {count} alternatives, but fits numbers {first} and {second}"
+                            "must fit exactly one of {count} alternatives, but fits {fitting}"
                         );
                         Finding::new(path, rule)
                     });
@@ -819,7 +616,8 @@ mod tests {
 
     #[test]
     fn too_much_work_is_a_violation_of_its_own() {
-        // Each level doubles the work, and neither `not` nor `anyOf` may take the end of the budget for an answer.
+        // Each level doubles the work, and neither `not` nor `anyOf` may take the end of the budget
+        // for an answer.
         let bomb = json!({
             "$defs": {"level": {"allOf": [
                 {"items": {"$ref": "#/$defs/level"}},
