@@ -1,11 +1,14 @@
 //! dynamic-mcp: an MCP server whose tools are made while it runs, each call in a hardened
 //! single-use container.
 
+pub mod auth;
 pub mod base;
 pub mod docker;
 pub mod domain;
 pub mod engine;
 pub mod guard;
+pub mod mcp;
 pub mod metrics;
 pub mod registry;
 pub mod schema;
+pub mod tools;
