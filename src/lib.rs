@@ -1,4 +1,6 @@
 //! dynamic-mcp: an MCP server whose tools are made while it runs, each call in a hardened single-use container.
 
 pub mod base;
+pub mod cli;
+pub mod config;
 pub mod domain;
