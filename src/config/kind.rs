@@ -232,7 +232,7 @@ impl Item {
             Self::Origin => "origins such as https://app.example, or loopback",
             Self::Host => "hosts, with a port where it matters",
             Self::Address => "IP addresses or ranges such as 10.0.0.0/8",
-            Self::Image => "image references: name[:tag] or name@sha256:<64 hex digits>",
+            Self::Image => "image references: name[:tag] or name@sha256:digest",
             Self::Package => "package names",
             Self::Scope => "scopes",
         };

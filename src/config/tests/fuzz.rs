@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::cli::args::Invocation;
-use crate::config::settings::{SETTINGS, flags, variables};
+use crate::config::settings::{Fallback, SETTINGS, by_variable, flags, variables};
 use crate::config::testing::Memory;
 use crate::config::{Environment, Files};
 
@@ -77,9 +77,18 @@ impl Random {
     }
 }
 
+/// A value for a variable: its own default half of the time, so that some starts get far.
+fn value_of(random: &mut Random, variable: &str) -> String {
+    let default = by_variable(variable).map(|(setting, _)| setting.fallback);
+    match default {
+        Some(Fallback::Is(text)) if random.below(2) == 0 => text.to_owned(),
+        _ => random.value(),
+    }
+}
+
 fn line(random: &mut Random, flags: &[String]) -> Vec<String> {
     let mut line = Vec::new();
-    for _ in 0..random.below(6) {
+    for _ in 0..random.below(3) {
         match random.below(5) {
             0 => line.push(random.value()),
             1 => line.push(format!("{}={}", random.pick(flags), random.value())),
@@ -97,7 +106,8 @@ fn env_file(random: &mut Random, variables: &[String]) -> String {
     let mut text = String::new();
     for _ in 0..random.below(4) {
         let quote = *random.pick(&["", "", "\"", "'"]);
-        let (key, value) = (random.pick(variables).clone(), random.value());
+        let key = random.pick(variables);
+        let value = value_of(random, key);
         text += &format!("{key}={quote}{value}{quote}\n");
     }
     text
@@ -120,7 +130,11 @@ fn garbage_is_refused_by_name() {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let line = line(&mut random, &flags);
         let env: Vec<(String, String)> = (0..random.below(5))
-            .map(|_| (random.pick(&variables).clone(), random.value()))
+            .map(|_| {
+                let name = random.pick(&variables).clone();
+                let value = value_of(&mut random, &name);
+                (name, value)
+            })
             .collect();
         let text = env_file(&mut random, &variables);
         let files = Memory::with(&[(".env", &text), ("/s", &random.value())]);
