@@ -82,7 +82,7 @@ impl CommandRow {
         self
     }
 
-    /// `dynamic-mcp call NAME JSON`
+    /// `dynamic-mcp call NAME [JSON]`
     pub fn usage(&self) -> String {
         let text = format!("dynamic-mcp {} {}", self.words, self.arguments);
         text.trim_end().to_owned()
@@ -93,7 +93,7 @@ impl CommandRow {
 #[rustfmt::skip] // A table is read by columns.
 pub static COMMANDS: &[CommandRow] = &[
     row(Command::Serve, "serve", "", (0, 0), "run the server (the default)"),
-    row(Command::Call, "call", "NAME JSON", (1, 2), "call one tool of a running server"),
+    row(Command::Call, "call", "NAME [JSON]", (1, 2), "call one tool of a running server"),
     row(Command::Config, "config", "", (0, 0), "show the effective settings, secrets masked"),
     row(Command::ToolsExport, "tools export", "[FILE]", (0, 1), "write the registry").later(),
     row(Command::ToolsImport, "tools import", "FILE", (1, 1), "read a registry").later(),
@@ -368,7 +368,7 @@ mod tests {
         check(&["hunter2-secret"], &format!("{command}; see --help"));
         check(
             &["call"],
-            "call: wrong arguments; usage: dynamic-mcp call NAME JSON",
+            "call: wrong arguments; usage: dynamic-mcp call NAME [JSON]",
         );
         check(
             &["serve", "x"],

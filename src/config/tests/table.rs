@@ -192,7 +192,13 @@ fn no_secret_is_ever_shown() {
         }
         Err(problems) => format!("{problems:?} {problems}"),
     };
-    let confidential = |kind: Kind| !kind.may_be_quoted();
+    // Named here once more, so that the test does not believe what it tests.
+    let confidential = |kind: Kind| {
+        matches!(
+            kind,
+            Kind::Token | Kind::PgUrl | Kind::Url(_) | Kind::DockerHost
+        )
+    };
     for setting in SETTINGS.iter().filter(|setting| confidential(setting.kind)) {
         for value in &values {
             let mut starts = Vec::new();
