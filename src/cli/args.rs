@@ -1,5 +1,6 @@
-//! The command line → command, its arguments, flags. What flags mean is `config`'s matter; here only their
-//! places are found. Nothing given is ever quoted in a problem: a secret may have slipped in anywhere.
+//! The command line → command, its arguments, flags. What flags mean is `config`'s matter; here
+//! only their places are found. Nothing given is ever quoted in a problem: a secret may have
+//! slipped in anywhere.
 
 use std::ffi::OsString;
 
@@ -133,7 +134,8 @@ impl std::fmt::Debug for Invocation {
 }
 
 impl Invocation {
-    /// Splits what follows the program's name. `--help` and `--version` win over everything beside them.
+    /// Splits what follows the program's name. `--help` and `--version` win over everything beside
+    /// them.
     pub fn parse<I: IntoIterator<Item = OsString>>(arguments: I) -> Self {
         let mut splitter = Splitter::default();
         splitter.split(arguments);

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::config::{Effective, Loaded};
 
-/// One line a setting: `KEY = value  (origin)`, in the table's order, values padded so that origins stand
-/// in a column.
+/// One line a setting: `KEY = value  (origin)`, in the table's order, values padded so that origins
+/// stand in a column.
 pub fn config_text(loaded: &Loaded) -> String {
     let lines: Vec<(String, &Effective)> = loaded
         .rows

@@ -30,9 +30,10 @@ pub fn help_text() -> String {
          \x20 --env-file PATH       read settings from this file instead of .env\n\
          \x20 --help, -h            print this\n\
          \x20 --version, -V         print the version\n\n\
-         A flag wins over the environment, the environment over the env file. The env file is .env in\n\
-         the working directory; on stdio there is none unless --env-file names one. Every secret can\n\
-         be given as the path of a file that holds it: MCP_ADMIN_TOKEN_FILE, --admin-token-file.\n",
+         A flag wins over the environment, the environment over the env file. The env file is\n\
+         .env in the working directory; on stdio there is none unless --env-file names one.\n\
+         Every secret can be given as the path of a file that holds it:\n\
+         MCP_ADMIN_TOKEN_FILE, --admin-token-file.\n",
     );
     text + &settings_help()
 }

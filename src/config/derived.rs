@@ -52,9 +52,9 @@ pub(super) fn fill_in(values: &mut Values, environment: &Environment) {
 /// Groups of built-ins that only the enterprise profile has.
 pub(super) const ENTERPRISE_GROUPS: [&str; 2] = ["sandbox", "dev"];
 
-/// Where our files go: beside an HTTP server; for stdio, whose working folder is anybody's, among the
-/// user's data. `None` where the user has no such folder. Relative `XDG_…` paths are invalid by the XDG
-/// Base Directory specification.
+/// Where our files go: beside an HTTP server; for stdio, whose working folder is anybody's, among
+/// the user's data. `None` where the user has no such folder. Relative `XDG_…` paths are invalid by
+/// the XDG Base Directory specification.
 fn data_folder(stdio: bool, environment: &Environment) -> Option<String> {
     if !stdio {
         return Some(".dynamic-mcp".to_owned());

@@ -1,5 +1,5 @@
-//! Texts about settings, all made from the table: the settings part of `--help`, the README's table,
-//! `.env.prod.example`.
+//! Texts about settings, all made from the table: the settings part of `--help`, the README's
+//! table, `.env.prod.example`.
 
 use std::fmt::Write as _;
 
@@ -87,9 +87,10 @@ const EXAMPLE_HEAD: &str = "\
 # Settings of the production baseline: http, enterprise, postgres, jwt, audit log on.
 # Made from the program's table of settings; a test compares the two.
 #
-# Lines in force differ from the default or state it on purpose: put your own hosts, issuer and files
-# there. Commented lines show the defaults. The grammar is KEY=VALUE, nothing is expanded. Keep this file
-# writable by its owner alone: others are refused. Secrets are read from files, never written here.
+# Lines in force differ from the default or state it on purpose: put your own hosts, issuer and
+# files there. Commented lines show the defaults. The grammar is KEY=VALUE, nothing is expanded.
+# Keep this file writable by its owner alone: others are refused. Secrets are read from files,
+# never written here.
 ";
 
 /// `.env.prod.example`.

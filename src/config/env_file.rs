@@ -1,5 +1,5 @@
-//! The env file's grammar: `KEY=VALUE` lines, optional quotes, comments. Nothing is expanded, nothing is
-//! escaped, no line goes on.
+//! The env file's grammar: `KEY=VALUE` lines, optional quotes, comments. Nothing is expanded,
+//! nothing is escaped, no line goes on.
 
 use crate::base::secret::Secret;
 

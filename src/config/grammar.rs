@@ -1,5 +1,5 @@
-//! The grammars of single values: text → number or address, and yes or no. Bounds and words for people are
-//! `kind.rs`'s matter.
+//! The grammars of single values: text → number or address, and yes or no. Bounds and words for
+//! people are `kind.rs`'s matter.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -20,8 +20,8 @@ pub struct HttpConfig {
     pub public_url: Option<String>,
     /// Which `Origin` values are accepted.
     pub allowed_origins: Vec<OriginRule>,
-    /// `Host` values accepted on the MCP endpoint, lower case; empty: the loopback names on a loopback
-    /// address, no check otherwise.
+    /// `Host` values accepted on the MCP endpoint, lower case; empty: the loopback names on a
+    /// loopback address, no check otherwise.
     pub allowed_hosts: Vec<String>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<AddressRange>,

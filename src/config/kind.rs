@@ -1,5 +1,5 @@
-//! The closed set of shapes a setting can have: text → value, and the bounds in words. Rules between
-//! settings are not here.
+//! The closed set of shapes a setting can have: text → value, and the bounds in words. Rules
+//! between settings are not here.
 
 use std::net::IpAddr;
 
@@ -27,7 +27,7 @@ pub enum Kind {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// One or more items between commas, at most [`MAX_ITEMS`].
+    /// One or more items between commas, at most `MAX_ITEMS`.
     Csv(Item),
     /// An IP address to listen on, or `localhost` (127.0.0.1).
     Host,
@@ -93,7 +93,7 @@ pub(super) const NANO: u64 = 1_000_000_000;
 
 /// A value that fits its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(super) enum Value {
     /// Of [`Kind::Bool`].
     Bool(bool),
     /// Of the kinds that count something.
@@ -112,7 +112,7 @@ pub enum Value {
 
 /// Why a text does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub(super) enum Misfit {
     /// Not of the shape.
     Malformed,
     /// Of the shape, beyond the bounds.
@@ -123,8 +123,8 @@ impl Kind {
     /// Reads `text`.
     ///
     /// # Errors
-    /// [`Misfit`] where it is not of this kind.
-    pub fn parse(self, text: &str) -> Result<Value, Misfit> {
+    /// `Misfit` where it is not of this kind.
+    pub(super) fn parse(self, text: &str) -> Result<Value, Misfit> {
         if text.len() > MAX_VALUE_BYTES {
             return Err(Misfit::OutOfRange);
         }

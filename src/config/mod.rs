@@ -1,6 +1,7 @@
-//! Settings: one table (`settings.rs`) → what was given (`raw.rs`) → values by kind (`values.rs`) → typed
-//! [`Config`] (`parse.rs` and a file a consumer). Documents (`documents.rs`) come from the same table.
-//! Nothing here starts, connects or logs; only [`Environment::of_this_process`] reads the environment.
+//! Settings: one table (`settings.rs`) → what was given (`raw.rs`) → values by kind (`values.rs`) →
+//! typed [`Config`] (`parse.rs` and a file a consumer). Documents (`documents.rs`) come from the
+//! same table. Nothing here starts, connects or logs; only [`Environment::of_this_process`] reads
+//! the environment.
 
 pub mod address;
 mod auth;

@@ -1,6 +1,7 @@
 //! "Did you mean": the known name closest to a mistyped one.
 
-/// The closest of `known` by at most three single-character edits; `None` where nothing is that close.
+/// The closest of `known` by at most three single-character edits; `None` where nothing is that
+/// close.
 pub(crate) fn nearest<I: IntoIterator<Item = String>>(typed: &str, known: I) -> Option<String> {
     const MAX_EDITS: usize = 3;
     if typed.len() > 80 {

@@ -191,7 +191,8 @@ impl Config {
         }
     }
 
-    /// Whether every caller is on this machine: the spawning user on stdio, a loopback address on HTTP.
+    /// Whether every caller is on this machine: the spawning user on stdio, a loopback address on
+    /// HTTP.
     pub fn is_local_only(&self) -> bool {
         self.transport == Transport::Stdio || self.http.is_loopback()
     }

@@ -1,5 +1,5 @@
-//! PostgreSQL URLs: what concerns TLS is taken out before the driver, which rejects some of it, sees the
-//! rest. Faults name parameters and never a value.
+//! PostgreSQL URLs: what concerns TLS is taken out before the driver, which rejects some of it,
+//! sees the rest. Faults name parameters and never a value.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -146,7 +146,8 @@ pub(super) fn parse(url: &Secret) -> Result<PgTarget, PgUrlFault> {
     })
 }
 
-/// Without a mode a local connection is plain, as nobody can listen to it; any other must be decided.
+/// Without a mode a local connection is plain, as nobody can listen to it; any other must be
+/// decided.
 fn read_mode(mode: Option<&str>, local: bool) -> Result<PgTls, PgUrlFault> {
     match mode {
         None if local => Ok(PgTls::Disable),
@@ -159,8 +160,8 @@ fn read_mode(mode: Option<&str>, local: bool) -> Result<PgTls, PgUrlFault> {
     }
 }
 
-/// Hosts between commas, each perhaps with a port: loopback, a Unix socket's folder, or nothing at all
-/// (libpq's default is a socket).
+/// Hosts between commas, each perhaps with a port: loopback, a Unix socket's folder, or nothing at
+/// all (libpq's default is a socket).
 fn hosts_are_local(hosts: &str) -> Result<bool, PgUrlFault> {
     for host in hosts.split(',') {
         let host = decode(host)?;

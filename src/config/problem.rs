@@ -1,12 +1,12 @@
-//! What can be wrong with settings, as values and as the lines an operator reads. A secret's value never
-//! enters a type of this file.
+//! What can be wrong with settings, as values and as the lines an operator reads. A secret's value
+//! never enters a type of this file.
 
 use std::fmt;
 
 use crate::base::text::clip;
 
-/// Where a value comes from. `by` is the variable that carried it, where that is not the setting's own
-/// name (`PORT`, `MCP_ADMIN_TOKEN_FILE`).
+/// Where a value comes from. `by` is the variable that carried it, where that is not the setting's
+/// own name (`PORT`, `MCP_ADMIN_TOKEN_FILE`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A command line flag, such as `--port`.
@@ -224,7 +224,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem of one start, in the order found; at most [`Problems::KEPT`] are kept, the rest counted.
+/// Every problem of one start, in the order found; at most [`Problems::KEPT`] are kept, the rest
+/// counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
     kept: Vec<Problem>,

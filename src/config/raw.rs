@@ -1,6 +1,7 @@
 //! What was given, before it means anything: gathers texts from flags, environment and env file, by
-//! precedence, with their origin. A pure function of its [`Sources`]; [`Environment::of_this_process`] is
-//! the one place of the program that reads the real environment.
+//! precedence, with their origin. A pure function of its [`Sources`];
+//! [`Environment::of_this_process`] is the one place of the program that reads the real
+//! environment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -214,7 +215,8 @@ fn environment_layer(environment: &Environment, warnings: &mut Vec<Warning>) -> 
     layer
 }
 
-/// The unasked env file, read for http only: an editor may start a stdio server in a hostile folder.
+/// The unasked env file, read for http only: an editor may start a stdio server in a hostile
+/// folder.
 const UNASKED: &str = ".env";
 
 fn env_file_layer(sources: &Sources<'_>, above: &[Layer], problems: &mut Problems) -> Layer {

@@ -1,5 +1,5 @@
-//! The one table of settings: parsing, help, documents and tests all read it, and nothing else names a
-//! default or a bound. Types and look-ups stand first, the rows last.
+//! The one table of settings: parsing, help, documents and tests all read it, and nothing else
+//! names a default or a bound. Types and look-ups stand first, the rows last.
 
 use super::kind::{Item, Kind};
 
@@ -46,7 +46,8 @@ pub enum Fallback {
     Unset,
 }
 
-/// Whether this build has what a setting is about. To make a part available, change its one row here.
+/// Whether this build has what a setting is about. To make a part available, change its one row
+/// here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
     /// It has.
@@ -259,7 +260,8 @@ pub(super) const BUILTIN_GROUPS: &[&str] = &[
 /// Longest path of MCP_RUNTIME_DIR: a Unix socket's whole name has 107 bytes (unix(7)).
 pub(super) const MAX_RUNTIME_DIR_BYTES: usize = 100;
 
-// Upper bounds that the product fixes nowhere: far above any use, so that arithmetic stays in range.
+// Upper bounds that the product fixes nowhere: far above any use, so that arithmetic stays in
+// range.
 const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;

@@ -81,7 +81,8 @@ impl StoreConfig {
     }
 }
 
-/// The URL is checked wherever it is given, also beside the file backend: a wrong one is wrong already.
+/// The URL is checked wherever it is given, also beside the file backend: a wrong one is wrong
+/// already.
 fn read_target(values: &mut Values) -> Option<PgTarget> {
     let url = values.secret("MCP_DYNAMIC_PG_URL")?;
     match pg_url::parse(url) {

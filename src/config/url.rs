@@ -1,5 +1,5 @@
-//! As much of an absolute URL (RFC 3986 §3) as settings need: its scheme, whether it has credentials, host,
-//! port, the rest. Nothing is resolved or decoded.
+//! As much of an absolute URL (RFC 3986 §3) as settings need: its scheme, whether it has
+//! credentials, host, port, the rest. Nothing is resolved or decoded.
 
 use std::net::Ipv6Addr;
 

@@ -1,5 +1,6 @@
-//! Every setting's value after texts were read by their kinds: given or default, with its origin. Rules
-//! between settings stand with the consumers' types; here they only find their values and report.
+//! Every setting's value after texts were read by their kinds: given or default, with its origin.
+//! Rules between settings stand with the consumers' types; here they only find their values and
+//! report.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -141,7 +142,8 @@ impl Values {
         });
     }
 
-    /// Reports that `broken` rule, unless one of `keys` already is a problem; the first one is blamed.
+    /// Reports that `broken` rule, unless one of `keys` already is a problem; the first one is
+    /// blamed.
     pub(super) fn conflict(&mut self, keys: &[&'static str], broken: bool, rule: &str) {
         let sound = keys.iter().all(|key| self.row(key).sound);
         if let Some(first) = keys.first().filter(|_| broken && sound) {
@@ -149,7 +151,8 @@ impl Values {
         }
     }
 
-    /// Reports that `key` has no value and needs one, unless what makes it needed is itself a problem.
+    /// Reports that `key` has no value and needs one, unless what makes it needed is itself a
+    /// problem.
     pub(super) fn require(&mut self, key: &'static str, cause: &str, because: &'static str) {
         let row = self.row(key);
         if row.value.is_none() && row.sound && self.row(cause).sound {

@@ -1,4 +1,5 @@
-//! Seeded garbage as command line, environment and env file: no panic, and every problem names its subject.
+//! Seeded garbage as command line, environment and env file: no panic, and every problem names its
+//! subject.
 
 use std::ffi::OsString;
 
