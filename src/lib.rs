@@ -3,6 +3,8 @@
 
 pub mod auth;
 pub mod base;
+pub mod cli;
+pub mod config;
 pub mod docker;
 pub mod domain;
 pub mod engine;
