@@ -135,6 +135,13 @@ impl FileStore {
     }
 }
 
+#[cfg(test)]
+impl FileStore {
+    pub(super) fn shared_for_tests(&self) -> std::sync::Weak<impl Sized + use<>> {
+        Arc::downgrade(&self.shared)
+    }
+}
+
 impl Drop for FileStore {
     fn drop(&mut self) {
         drop(self.stop.take());
