@@ -8,16 +8,14 @@
 //! are through every rewrite, so that a newer version's file survives an older server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::error::Category;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::decide::MAX_REVISION;
+use super::members::{Fields, Members};
 use crate::domain::json::JsonText;
 use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency, Tool, ToolName};
 
@@ -43,8 +41,6 @@ pub struct Extras {
     top: Fields,
     by_tool: BTreeMap<ToolName, Fields>,
 }
-
-type Fields = BTreeMap<String, JsonText>;
 
 static NO_FIELDS: Fields = Fields::new();
 
@@ -280,74 +276,6 @@ fn is_rfc3339(text: &str) -> bool {
         && number(14, 16) < 60
         && number(17, 19) <= 60
         && (zone == "Z" || is_offset)
-}
-
-/// The members of one JSON object as they stand in the text: taken out one by one, so that each
-/// error names its field and what is left over is known.
-struct Members<'a>(BTreeMap<String, &'a RawValue>);
-
-impl<'a> Members<'a> {
-    fn parse(text: &'a str) -> Result<Self, String> {
-        let pairs: Pairs<'a> =
-            serde_json::from_str(text).map_err(|error| match error.classify() {
-                // The reader's own words for what it found could quote a value.
-                Category::Data => "must be a JSON object".to_owned(),
-                _ => format!("it is no JSON: {error}"),
-            })?;
-        let mut members = BTreeMap::new();
-        for (key, value) in pairs.0 {
-            if members.insert(key, value).is_some() {
-                return Err("a field is there twice".to_owned());
-            }
-        }
-        Ok(Self(members))
-    }
-
-    fn take<T: Deserialize<'a>>(&mut self, key: &str, rule: &str) -> Result<Option<T>, String> {
-        let Some(value) = self.0.remove(key) else {
-            return Ok(None);
-        };
-        match serde_json::from_str(value.get()) {
-            Ok(value) => Ok(Some(value)),
-            Err(_) => Err(format!("{key} {rule}")),
-        }
-    }
-
-    fn required<T: Deserialize<'a>>(&mut self, key: &str, rule: &str) -> Result<T, String> {
-        self.take(key, rule)?
-            .ok_or_else(|| format!("{key} is missing"))
-    }
-
-    fn rest(self) -> Result<Fields, String> {
-        let mut fields = Fields::new();
-        for (key, value) in self.0 {
-            let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
-            fields.insert(key, value);
-        }
-        Ok(fields)
-    }
-}
-
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Vec<(String, &'de RawValue)>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        deserializer.deserialize_map(InOrder).map(Pairs)
-    }
 }
 
 /// Refuses to write beyond a number of bytes.

@@ -103,7 +103,7 @@ pub fn liveness(folder: &Path, id: &str) -> Liveness {
     }
 }
 
-/// Removes the file of a dead instance, once nothing that bears its id is left; says whether it did.
+/// Removes the file of a dead instance, once nothing bears its id any more; says whether it did.
 ///
 /// # Errors
 /// When the file cannot be removed.
