@@ -24,7 +24,7 @@ impl Definition {
     /// image and of package names, no package twice.
     ///
     /// # Errors
-    /// Every field that breaks its rule, in the order of the fields.
+    /// Every field that breaks its rule, once.
     pub fn check(
         &self,
         max_timeout_ms: u64,
@@ -32,14 +32,15 @@ impl Definition {
     ) -> Result<(), Vec<InvalidField>> {
         let mut broken = self.broken_sizes(max_timeout_ms, max_dependencies);
         if let Some(image) = &self.image
-            && image.len() <= MAX_IMAGE_BYTES
+            && (1..=MAX_IMAGE_BYTES).contains(&image.len())
             && let Err(error) = ImageRef::parse(image)
         {
             broken.push(invalid("image", format!("is {error}")));
         }
         for (index, dependency) in self.dependencies.iter().enumerate().take(MAX_DEPENDENCIES) {
             let path = format!("dependencies[{index}].name");
-            if !is_package_name(&dependency.name) {
+            let size_is_right = (1..=MAX_PACKAGE_NAME_BYTES).contains(&dependency.name.len());
+            if size_is_right && !is_package_name(&dependency.name) {
                 broken.push(invalid(path, "must be a package name as npm allows it"));
             } else if is_repeated(&self.dependencies, index) {
                 broken.push(invalid(path, "must not name a package twice"));
@@ -57,7 +58,7 @@ impl Definition {
     /// do records made before an operator narrowed a setting.
     ///
     /// # Errors
-    /// Every field that breaks its limit, in the order of the fields.
+    /// Every field that breaks its limit, once.
     pub fn check_sizes(&self) -> Result<(), Vec<InvalidField>> {
         let broken = self.broken_sizes(MAX_TIMEOUT_MS, MAX_DEPENDENCIES);
         if broken.is_empty() {
@@ -272,8 +273,18 @@ mod tests {
             &["dependencies[0].version"],
         );
         check(
-            |tool| tool.dependencies = vec![dependency("a", ""), dependency("../b", "1")],
-            &["dependencies[0].version", "dependencies[1].name"],
+            |tool| {
+                tool.dependencies = vec![
+                    dependency("a", ""),
+                    dependency("../b", "1"),
+                    dependency("", "1"),
+                ]
+            },
+            &[
+                "dependencies[0].version",
+                "dependencies[2].name",
+                "dependencies[1].name",
+            ],
         );
         check(
             |tool| tool.dependencies = vec![dependency("a", "1"), dependency("a", "2")],

@@ -123,7 +123,7 @@ pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes a folder and the missing ones above it, for this user alone; existing ones stay as they are.
+/// Makes a folder and the missing ones above it, for this user alone; leaves those there are.
 pub(super) fn create_private_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -188,7 +188,7 @@ pub(super) fn names(path: &Path, file: &File) -> io::Result<bool> {
 }
 
 /// Replaces the file at `path` by what `write` writes, in one step that a crash cannot tear. The
-/// caller holds the file's lock: so a temporary file that is already there belongs to a crashed writer.
+/// caller holds the file's lock: so a temporary file that is there already is a crashed writer's.
 pub(super) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -84,3 +84,34 @@ pub(super) fn decide_delete(
         _ => Ok(stored.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::snapshot::Published;
+    use crate::registry::tests::{name, tool};
+
+    #[test]
+    fn revisions_end_where_json_readers_lose_count() {
+        let check = |revision: u64, expected: Result<u64, &str>| {
+            let stored = Tool {
+                revision,
+                ..(*tool("abc")).clone()
+            };
+            let published = Published::default();
+            published.publish(vec![Arc::new(stored)]);
+            let mut same = |tool: &Tool| Ok(tool.definition.clone());
+            let now = "2026-01-02T00:00:00Z".to_owned();
+            let updated = decide_update(&published.current(), &name("abc"), None, &mut same, now);
+            let updated = updated
+                .map(|tool| tool.revision)
+                .map_err(|error| error.to_string());
+            assert_eq!(updated, expected.map_err(str::to_owned));
+        };
+        check(1, Ok(2));
+        check(MAX_REVISION - 1, Ok(MAX_REVISION));
+        let end =
+            "revision must not go beyond 9007199254740991: delete the tool and create it anew";
+        check(MAX_REVISION, Err(end));
+    }
+}

@@ -8,16 +8,14 @@
 //! are through every rewrite, so that a newer version's file survives an older server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::error::Category;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::decide::MAX_REVISION;
+use super::members::{Fields, Members};
 use crate::domain::json::JsonText;
 use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency, Tool, ToolName};
 
@@ -43,8 +41,6 @@ pub struct Extras {
     top: Fields,
     by_tool: BTreeMap<ToolName, Fields>,
 }
-
-type Fields = BTreeMap<String, JsonText>;
 
 static NO_FIELDS: Fields = Fields::new();
 
@@ -282,74 +278,6 @@ fn is_rfc3339(text: &str) -> bool {
         && (zone == "Z" || is_offset)
 }
 
-/// The members of one JSON object as they stand in the text: taken out one by one, so that each
-/// error names its field and what is left over is known.
-struct Members<'a>(BTreeMap<String, &'a RawValue>);
-
-impl<'a> Members<'a> {
-    fn parse(text: &'a str) -> Result<Self, String> {
-        let pairs: Pairs<'a> =
-            serde_json::from_str(text).map_err(|error| match error.classify() {
-                // The reader's own words for what it found could quote a value.
-                Category::Data => "must be a JSON object".to_owned(),
-                _ => format!("it is no JSON: {error}"),
-            })?;
-        let mut members = BTreeMap::new();
-        for (key, value) in pairs.0 {
-            if members.insert(key, value).is_some() {
-                return Err("a field is there twice".to_owned());
-            }
-        }
-        Ok(Self(members))
-    }
-
-    fn take<T: Deserialize<'a>>(&mut self, key: &str, rule: &str) -> Result<Option<T>, String> {
-        let Some(value) = self.0.remove(key) else {
-            return Ok(None);
-        };
-        match serde_json::from_str(value.get()) {
-            Ok(value) => Ok(Some(value)),
-            Err(_) => Err(format!("{key} {rule}")),
-        }
-    }
-
-    fn required<T: Deserialize<'a>>(&mut self, key: &str, rule: &str) -> Result<T, String> {
-        self.take(key, rule)?
-            .ok_or_else(|| format!("{key} is missing"))
-    }
-
-    fn rest(self) -> Result<Fields, String> {
-        let mut fields = Fields::new();
-        for (key, value) in self.0 {
-            let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
-            fields.insert(key, value);
-        }
-        Ok(fields)
-    }
-}
-
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Vec<(String, &'de RawValue)>;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        deserializer.deserialize_map(InOrder).map(Pairs)
-    }
-}
-
 /// Refuses to write beyond a number of bytes.
 struct Capped<'a> {
     out: &'a mut dyn Write,
@@ -368,5 +296,242 @@ impl Write for Capped<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the original writes it.
+    const ORIGINAL: &str = r#"{
+  "version": 1,
+  "tools": [
+    {
+      "name": "math.add",
+      "title": "Add",
+      "description": "Adds two numbers",
+      "image": "node:lts-slim",
+      "timeoutMs": 30000,
+      "dependencies": [
+        {
+          "name": "lodash",
+          "version": "^4.17.21"
+        }
+      ],
+      "code": "return { sum: args.a + args.b }; // \"ü\"\n",
+      "enabled": true,
+      "createdAt": "2026-02-13T09:30:00.123Z",
+      "updatedAt": "2026-02-14T10:00:00.000Z",
+      "revision": 3
+    },
+    {
+      "name": "old:name",
+      "description": "No title, nothing to import",
+      "image": "Registry.local/Node",
+      "timeoutMs": 120000,
+      "dependencies": [],
+      "code": "return 1",
+      "enabled": false,
+      "createdAt": "2026-02-13T09:30:00.123Z",
+      "updatedAt": "2026-02-13T09:30:00.123Z",
+      "revision": 1
+    }
+  ]
+}
+"#;
+
+    fn encoded(document: &Document) -> String {
+        let mut bytes = Vec::new();
+        encode(&document.tools, &document.extras, &mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_original_s_file_comes_back_byte_for_byte() {
+        let document = decode(ORIGINAL).unwrap();
+        let first = &document.tools[0];
+        assert_eq!(first.name.as_str(), "math.add");
+        assert_eq!(first.definition.image.as_deref(), Some("node:lts-slim"));
+        assert_eq!(first.definition.input_schema, None);
+        assert_eq!(
+            (first.revision, first.definition.dependencies.len()),
+            (3, 1)
+        );
+        assert!(!document.tools[1].definition.enabled);
+        assert_eq!(encoded(&document), ORIGINAL);
+    }
+
+    #[test]
+    fn fields_of_a_later_version_and_the_text_of_schemas_are_kept() {
+        let text = r#"{"prompts": [ {"b":1,"a":1e400} ], "version": 1, "tools": [{"name": "abc",
+            "owner": {"z" : 0.10}, "description": "d", "code": "1", "revision": 1,
+            "inputSchema": {"type" : "object", "properties":{"b":{"maximum":1.0}, "a":true}},
+            "createdAt": "2026-02-13T09:30:00Z", "updatedAt": "2026-02-13T09:30:00+01:00"}]}"#;
+        let mut document = decode(text).unwrap();
+        let definition = &document.tools[0].definition;
+        assert_eq!(
+            (definition.timeout_ms, definition.enabled, &definition.image),
+            (30_000, true, &None)
+        );
+        let written = encoded(&document);
+        let kept = [
+            r#""prompts": [ {"b":1,"a":1e400} ]"#,
+            r#""owner": {"z" : 0.10}"#,
+            r#""inputSchema": {"type" : "object", "properties":{"b":{"maximum":1.0}, "a":true}}"#,
+        ];
+        for kept in kept {
+            assert!(written.contains(kept), "{kept} in {written}");
+        }
+        assert_eq!(encoded(&decode(&written).unwrap()), written);
+        document.tools.clear();
+        document.extras.retain(&document.tools);
+        let emptied = encoded(&document);
+        assert!(
+            emptied.contains("prompts") && !emptied.contains("owner"),
+            "{emptied}"
+        );
+    }
+
+    #[test]
+    fn broken_records_are_named_and_never_quoted() {
+        let check = |from: &str, to: &str, expected: &str| {
+            assert!(ORIGINAL.contains(from), "{from}");
+            let error = decode(&ORIGINAL.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(error, expected, "{from} → {to}");
+        };
+        check("\"version\": 1,", "", "version is missing");
+        check(
+            "\"version\": 1,",
+            "\"version\": \"1\",",
+            "version must be a number",
+        );
+        let newer = "version is 2, and this server reads only version 1";
+        check("\"version\": 1,", "\"version\": 2,", newer);
+        check(
+            "\"version\": 1,",
+            "\"version\": 1, \"version\": 1,",
+            "a field is there twice",
+        );
+        let name = "tools[0]: name must be 3 to 64 characters: \
+                    a letter, then letters, digits, '.', '_', ':' or '-'";
+        check("math.add", "../secret", name);
+        check("\"math.add\"", "7", "tools[0]: name must be a string");
+        check("\"name\": \"math.add\",", "", "tools[0]: name is missing");
+        check("old:name", "math.add", "tool \"math.add\" is there twice");
+        let check = |from: &str, to: &str, expected: &str| {
+            check(from, to, &format!("tool \"math.add\": {expected}"));
+        };
+        check(
+            "30000",
+            "300001",
+            "timeoutMs must be 1000 to 300000 milliseconds",
+        );
+        check("30000", "\"secret\"", "timeoutMs must be a whole number");
+        check("30000", "3e4", "timeoutMs must be a whole number");
+        check("\"Add\"", "null", "title must be a string of valid Unicode");
+        check(
+            "\"Add\"",
+            "\"\\ud800\"",
+            "title must be a string of valid Unicode",
+        );
+        check(
+            "\"Adds two numbers\"",
+            "\"\"",
+            "description must be 1 to 4000 characters",
+        );
+        check(
+            "^4.17.21",
+            "",
+            "dependencies[0].version must be 1 to 128 characters",
+        );
+        let dependencies = "dependencies must be an array of objects of a name and a version";
+        check(
+            "\"name\": \"lodash\",",
+            "\"name\": \"lodash\", \"x\": 1,",
+            dependencies,
+        );
+        check(
+            "\"revision\": 3",
+            "\"revision\": 0",
+            "revision must be 1 to 9007199254740991",
+        );
+        check(
+            "\"revision\": 3",
+            "\"revision\": -1",
+            "revision must be a whole number",
+        );
+        check("\"revision\": 3", "\"x\": 3", "revision is missing");
+        let time = "createdAt must be a time such as 2026-07-28T09:30:00.123Z";
+        check("2026-02-13T09:30:00.123Z", "yesterday", time);
+        let schema = "inputSchema must be a JSON object of valid Unicode, at most 128 levels deep";
+        check("\"enabled\": true", "\"inputSchema\": [1]", schema);
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let end = ORIGINAL.trim_end().len();
+        for cut in (0..end).filter(|cut| ORIGINAL.is_char_boundary(*cut)) {
+            assert!(decode(&ORIGINAL[..cut]).is_err(), "{cut}");
+        }
+        for text in [
+            "[]",
+            "null",
+            "{}",
+            "{\"version\":1}",
+            "{\"version\":1,\"tools\":{}}",
+        ] {
+            assert!(decode(text).is_err(), "{text}");
+        }
+        assert!(decode(&"[".repeat(1_000_000)).is_err());
+        let deep = format!(
+            "{{\"version\":1,\"tools\":[],\"x\":{}1{}}}",
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
+        let kept = decode(&deep).unwrap();
+        assert!(encoded(&kept).len() > 2_000_000);
+    }
+
+    #[test]
+    fn times_by_their_shape() {
+        for good in [
+            "2026-02-13T09:30:00Z",
+            "2026-02-13T09:30:60.1Z",
+            "2026-12-31T23:59:59.123456789-23:59",
+        ] {
+            assert!(is_rfc3339(good), "{good}");
+        }
+        let bad = [
+            "",
+            "2026-02-13",
+            "2026-02-13T09:30:00",
+            "2026-02-13 09:30:00Z",
+            "2026-13-13T09:30:00Z",
+            "2026-02-13T24:30:00Z",
+            "2026-02-13T09:30:00.Z",
+            "2026-02-13T09:30:00.1",
+            "2026-02-13T09:30:00+0100",
+            "2026-02-13T09:30:00+01:60",
+            "2026-02-13T09:30:00Zé",
+            "202é-02-13T09:30:0Z",
+            "2026-02-13T09:30:00Z ",
+            "+026-02-13T09:30:00Z",
+        ];
+        for bad in bad {
+            assert!(!is_rfc3339(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_again_is_not_written() {
+        let mut sink = io::sink();
+        let mut capped = Capped {
+            out: &mut sink,
+            left: 4,
+        };
+        assert!(capped.write_all(b"1234").is_ok());
+        let error = capped.write_all(b"5").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

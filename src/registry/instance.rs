@@ -103,7 +103,7 @@ pub fn liveness(folder: &Path, id: &str) -> Liveness {
     }
 }
 
-/// Removes the file of a dead instance, once nothing that bears its id is left; says whether it did.
+/// Removes the file of a dead instance, once nothing bears its id any more; says whether it did.
 ///
 /// # Errors
 /// When the file cannot be removed.
@@ -189,4 +189,68 @@ fn is_id(id: &str) -> bool {
         && id
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::tests::Scratch;
+
+    #[test]
+    fn many_at_once_get_ids_of_their_own_and_all_are_alive() {
+        let scratch = Scratch::new();
+        let folder = scratch.path("instances");
+        let locks: Vec<InstanceLock> = std::thread::scope(|scope| {
+            let acquire = || InstanceLock::acquire(&folder).unwrap();
+            let threads: Vec<_> = (0..32).map(|_| scope.spawn(acquire)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert_eq!(known(&folder).unwrap().len(), 32);
+        for lock in &locks {
+            assert_eq!(liveness(&folder, lock.id()), Liveness::Alive);
+        }
+    }
+
+    #[test]
+    fn what_crashed_before_its_lock_is_cleared_up() {
+        let scratch = Scratch::new();
+        let unborn = scratch.path(&format!("{}{UNBORN}", ids::random_hex()));
+        fs::write(&unborn, "").unwrap();
+        fs::write(scratch.path("notes.new"), "not ours").unwrap();
+        InstanceLock::acquire(&scratch.path("")).unwrap();
+        assert!(!unborn.exists());
+        assert!(scratch.path("notes.new").exists());
+    }
+
+    #[test]
+    fn ids_that_are_none_are_never_looked_up() {
+        let scratch = Scratch::new();
+        fs::write(scratch.path("x.lock"), "").unwrap();
+        fs::create_dir(scratch.path("instances")).unwrap();
+        let hex = ids::random_hex();
+        std::os::unix::fs::symlink("../x.lock", scratch.path(&format!("instances/{hex}.lock")))
+            .unwrap();
+        for id in [
+            "../x",
+            "",
+            "x",
+            &hex,
+            &hex.to_uppercase(),
+            &format!("{hex}0"),
+        ] {
+            assert_eq!(
+                liveness(&scratch.path("instances"), id),
+                Liveness::Unknown,
+                "{id}"
+            );
+            assert!(
+                !forget_dead(&scratch.path("instances"), id).unwrap_or(false),
+                "{id}"
+            );
+        }
+        assert!(scratch.path("x.lock").exists());
+    }
 }

@@ -1,11 +1,14 @@
 //! The registry: where dynamic tools are kept. [`ToolStore`] is what the rest of the server sees;
-//! behind it a file ([`file::FileStore`]). Who may change a tool, and built-in names, never stand here.
+//! behind it a file ([`file::FileStore`]). Who may change a tool, and which names are built in,
+//! never stand here.
 
 mod atomic_file;
 mod decide;
 pub mod document;
 pub mod file;
 pub mod instance;
+mod members;
+mod shared_file;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -36,8 +39,8 @@ pub trait ToolStore: Send + Sync {
 
     /// Replaces a tool's definition by what `change` makes of the stored one, at the next revision.
     /// `change` runs while writers wait, so it must be quick, and may run more than once; its error
-    /// ends the update. A caller that checked a definition beforehand (by compiling it, say) returns
-    /// `Conflict` from `change` when the base is no longer the one it checked.
+    /// ends the update. A caller that checked a definition beforehand (by compiling it, say)
+    /// returns `Conflict` from `change` when the base is no longer the one it checked.
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Invalid`, what `change` returned, and what stops every write.
@@ -142,7 +145,8 @@ impl fmt::Display for StoreError {
                 current,
             } => write!(
                 formatter,
-                "Revision conflict for dynamic tool \"{name}\": expected {expected}, current {current}."
+                "Revision conflict for dynamic tool \"{name}\": \
+                 expected {expected}, current {current}."
             ),
             Self::Full { limit } => write!(
                 formatter,
@@ -150,8 +154,8 @@ impl fmt::Display for StoreError {
             ),
             Self::NameTaken { name, by } => write!(
                 formatter,
-                "dynamic tool \"{name}\" would be listed under the same name as \"{by}\" by clients \
-                 that read dots and colons as underscores; choose another name"
+                "dynamic tool \"{name}\" would be listed under the same name as \"{by}\" by \
+                 clients that read dots and colons as underscores; choose another name"
             ),
             Self::Invalid(fields) => {
                 for (index, field) in fields.iter().enumerate() {
