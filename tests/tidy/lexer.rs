@@ -117,12 +117,20 @@ pub(crate) fn line_at(text: &str, at: usize) -> usize {
 /// Where the unit tests start: `#[cfg(test)]` before `mod`. The length of `code` if nowhere.
 pub(crate) fn tests_start(code: &str) -> usize {
     let is_start = |(at, found): &(usize, &str)| {
-        let rest = code[at + found.len()..].trim_start();
+        let mut rest = code[at + found.len()..].trim_start();
+        while let Some((_, behind)) = rest.strip_prefix("#[").and_then(|r| r.split_once(']')) {
+            rest = behind.trim_start();
+        }
         let rest = rest.strip_prefix("pub(crate)").unwrap_or(rest).trim_start();
         rest.starts_with("mod ")
     };
     let mut found = code.match_indices("#[cfg(test)]").filter(is_start);
     found.next().map_or(code.len(), |(at, _)| at)
+}
+
+/// Whether the file at `path` is unit tests as a whole.
+pub(crate) fn is_tests_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.ends_with("_tests.rs") || path.contains("/tests/")
 }
 
 #[test]
@@ -153,6 +161,10 @@ fn tests_start_at_their_module() {
     assert_eq!(
         tests_start("#[cfg(test)]\nuse a;\n#[cfg(test)]\npub(crate) mod t;"),
         20
+    );
+    assert_eq!(
+        tests_start("a\n#[cfg(test)]\n#[path = \"\"]\nmod tests;"),
+        2
     );
     assert_eq!(tests_start("fn a() {}"), 9);
 }

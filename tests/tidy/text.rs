@@ -1,6 +1,6 @@
 //! Rules on the text of files: openings, lengths, marks, `unsafe`, and words that do not belong.
 
-use super::lexer::{code_only, line_at, tests_start, words};
+use super::lexer::{code_only, is_tests_file, line_at, tests_start, words};
 use super::{Violation, assert_none, lines_of, tree};
 
 const LINE_CHARS: usize = 100;
@@ -45,7 +45,7 @@ fn check_line_lengths(path: &str, text: &str) -> Vec<Violation> {
 }
 
 fn check_file_length(path: &str, text: &str) -> Vec<Violation> {
-    if path.ends_with("/tests.rs") || path.contains("/tests/") {
+    if is_tests_file(path) {
         return Vec::new();
     }
     let code = code_only(text);
