@@ -216,6 +216,11 @@ impl Client {
         self.held.set(bytes);
     }
 
+    /// Bytes counted by the last [`Client::recount`].
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
     /// Ends our side; the client's is awaited until `deadline`.
     pub(super) fn begin_closing(&mut self, deadline: Instant) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)?;

@@ -80,6 +80,11 @@ impl Held {
         }
     }
 
+    /// How many bytes the owner said it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// States how many bytes the owner holds now.
     pub(super) fn set(&mut self, bytes: usize) {
         let gauge = &self.counters.buffered_bytes;

@@ -19,8 +19,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Open connections of one IPv4 address or one IPv6 /64 network; beyond: 503 and close.
     pub max_connections_per_ip: usize,
-    /// All bytes held for unfinished requests and slow readers together. A request that needs more is
-    /// answered 503, a reader whose backlog needs more is cut off.
+    /// All bytes held for unfinished requests and slow readers together. When they are used up, whoever
+    /// holds most has to go: an unfinished request is answered 503, a slow reader is cut off.
     pub buffer_bytes: usize,
     /// Requests of one lane that may wait for a private server; beyond: 503 with `Retry-After`.
     pub queue_length: usize,

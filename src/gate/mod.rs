@@ -5,7 +5,8 @@
 //!
 //! Only bytes and HTTP heads are known here: no routes, no JSON-RPC, no HTTP library but the head parser.
 //! The codecs (`head`, `chunked`, `inbox`, `response`, `answer`) are pure; sockets live in `connection`,
-//! `backend` and `accept`; `event_loop` waits and keeps the time, `relay` moves requests and answers.
+//! `backend` and `accept`; `event_loop` waits and keeps the time, `clients` reads and refuses, `relay` moves
+//! complete requests and their answers.
 //!
 //! ```text
 //!             accept                 request complete            connection free
@@ -30,6 +31,7 @@ mod accept;
 mod answer;
 mod backend;
 mod chunked;
+mod clients;
 mod connection;
 mod counters;
 mod event_loop;

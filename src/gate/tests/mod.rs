@@ -1,5 +1,6 @@
 //! Live tests: a real gate in front of real private servers, and what the codecs' tests share.
 
+mod failures;
 mod limits;
 mod relay;
 mod wire;
