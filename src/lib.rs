@@ -8,6 +8,7 @@ pub mod config;
 pub mod docker;
 pub mod domain;
 pub mod engine;
+pub mod gate;
 pub mod guard;
 pub mod mcp;
 pub mod metrics;
