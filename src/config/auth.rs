@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use crate::base::secret::Secret;
 
-use super::address::is_loopback;
 use super::problem::Fault;
 use super::raw::Warning;
 use super::url::Url;
 use super::values::Values;
+use crate::base::address::is_loopback;
 
 /// Who may call, and who may change tools.
 #[derive(Clone, Debug)]

@@ -182,7 +182,7 @@ fn read_daemon(values: &mut Values) -> DaemonAddress {
             let because = "with DOCKER_TLS_VERIFY and a tcp:// DOCKER_HOST";
             values.require("DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", because);
         }
-        let loopback = super::address::is_loopback_host(host);
+        let loopback = crate::base::address::is_loopback_host(host);
         let open = !tls && !loopback && !values.bool("MCP_DOCKER_ALLOW_PLAIN_TCP");
         let keys = [
             "DOCKER_HOST",

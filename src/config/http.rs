@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::{AddressRange, is_loopback};
 use super::problem::Fault;
 use super::settings::MAX_RUNTIME_DIR_BYTES;
 use super::values::Values;
+use crate::base::address::{AddressRange, is_loopback};
 
 /// The HTTP listener and its limits.
 #[derive(Clone, Debug)]

@@ -219,7 +219,7 @@ impl Item {
                 item == "loopback" || Url::parse(item).is_some_and(|url| url.is_origin())
             }
             Self::Host => Url::parse(&format!("http://{item}")).is_some_and(|url| url.is_origin()),
-            Self::Address => super::address::AddressRange::parse(item).is_some(),
+            Self::Address => crate::base::address::AddressRange::parse(item).is_some(),
             Self::Image => ImageRef::parse(item).is_ok(),
             Self::Package => is_package(item),
             Self::Scope => is_scope(item),

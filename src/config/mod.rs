@@ -3,7 +3,6 @@
 //! same table. Nothing here starts, connects or logs; only [`Environment::of_this_process`] reads
 //! the environment.
 
-pub mod address;
 mod auth;
 mod derived;
 pub mod documents;

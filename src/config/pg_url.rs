@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::secret::Secret;
 
-use super::address::is_loopback_host;
+use crate::base::address::is_loopback_host;
 
 /// A database and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,7 +50,7 @@ impl<'a> Url<'a> {
 
     /// Whether the host is this machine by its address or the name `localhost`.
     pub(super) fn is_loopback(&self) -> bool {
-        super::address::is_loopback_host(self.host)
+        crate::base::address::is_loopback_host(self.host)
     }
 }
 

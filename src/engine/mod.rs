@@ -19,7 +19,6 @@ use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 
 pub use docker_engine::{DockerEngine, EngineSettings};
-pub use images::PullPolicy;
 pub use reaper::Owners;
 
 /// What `/readyz` and the banner say of one thing.

@@ -167,7 +167,12 @@ impl EventLoop {
         if within >= self.limits.max_connections {
             return Err(Refusal::TooManyConnections);
         }
-        if self.limits.trusted_proxies.contains(&address) {
+        if self
+            .limits
+            .trusted_proxies
+            .iter()
+            .any(|range| range.contains(address))
+        {
             return Ok(Standing::Trusted);
         }
         if !self

@@ -4,6 +4,7 @@
 use super::answer::Refusal;
 use super::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 use super::peer::client_address;
+use crate::base::address::AddressRange;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -55,7 +56,7 @@ impl From<Refusal> for Rejected {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin<'a> {
     pub(super) peer: IpAddr,
-    pub(super) trusted_proxies: &'a [IpAddr],
+    pub(super) trusted_proxies: &'a [AddressRange],
 }
 
 impl Head {

@@ -1,7 +1,7 @@
 //! The bounds of the gate, as the operator sets them or as the wire format fixes them. Numbers only.
 
 use super::inbox::Phase;
-use std::net::IpAddr;
+use crate::base::address::AddressRange;
 use std::time::Duration;
 
 /// Most bytes of a request head, its closing empty line included; beyond: 431.
@@ -33,7 +33,7 @@ pub struct Limits {
     /// How long answer bytes may stay unsent because the client does not read; beyond: cut off.
     pub write_timeout: Duration,
     /// Proxies whose `X-Forwarded-For` is believed and whose connections are not counted per address.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<AddressRange>,
 }
 
 impl Default for Limits {

@@ -1,16 +1,17 @@
 //! Who is at the other end: the client's address behind trusted proxies, and how many connections an
 //! address has open. No sockets.
 
+use crate::base::address::AddressRange;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The address to hold responsible: the peer itself, or behind trusted proxies the last address in
 /// `forwarded` (the `X-Forwarded-For` fields in order) that is not one of them. What stands left of an
 /// address that cannot be read is not believed.
-pub(super) fn client_address(peer: IpAddr, forwarded: &[&str], trusted: &[IpAddr]) -> IpAddr {
+pub(super) fn client_address(peer: IpAddr, forwarded: &[&str], trusted: &[AddressRange]) -> IpAddr {
     let mut client = peer;
     let mut hops = forwarded.iter().rev().flat_map(|field| field.rsplit(','));
-    while trusted.contains(&client) {
+    while trusted.iter().any(|range| range.contains(client)) {
         match hops.next().and_then(parse_hop) {
             Some(address) => client = address,
             None => break,
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_last_untrusted_address_counts() {
-        let trusted = [ip("10.0.0.1"), ip("10.0.0.2"), ip("::1")];
+        let trusted = ["10.0.0.0/30", "::1"].map(|text| AddressRange::parse(text).unwrap());
         let check = |peer: &str, forwarded: &[&str], expected: &str| {
             let found = client_address(ip(peer), forwarded, &trusted);
             assert_eq!(found, ip(expected), "{peer} {forwarded:?}");

@@ -1,6 +1,7 @@
 //! One tool call, step by step: resolve, validate arguments, authorize, take a slot, run, validate the
 //! result, count. Whatever a caller may be told of its end leaves here as a [`ToolAnswer`].
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::ToolAnswer;
@@ -17,6 +18,9 @@ use crate::domain::tool::{Definition, Tool};
 use crate::guard::Refusal;
 use crate::metrics::{CallKind, Phase};
 use crate::schema::Schema;
+
+/// When to try again while this server goes and another one comes, in milliseconds.
+const DRAINING_HINT_MS: u64 = 5000;
 
 /// Who calls, and under which request.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +191,10 @@ impl Tools {
         execution: &Execution<'_>,
         ran: &mut Duration,
     ) -> Result<ToolAnswer, Failure> {
+        if self.draining.load(Ordering::Acquire) {
+            let message = "the server is shutting down";
+            return Err(Failure::new(FailureKind::Busy, message).retry_after(DRAINING_HINT_MS));
+        }
         let definition = execution.definition;
         let job = Job {
             code: definition.code.clone(),

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::builtins::{BuiltIn, reserved};
-use super::{NameStyle, Tools, UnknownTool};
+use super::{Tools, UnknownTool};
+use crate::config::NameStyle;
 use crate::domain::json::JsonText;
 use crate::domain::tool::{Tool, underscored};
 

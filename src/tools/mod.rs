@@ -8,9 +8,11 @@ mod content;
 mod description;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::auth::Authority;
+use crate::config::{BuiltinGroup, NameStyle};
 use crate::domain::run::Cancel;
 use crate::engine::Engine;
 use crate::guard::Guard;
@@ -22,39 +24,19 @@ pub use call::{CallContext, UnknownTool};
 pub use catalog::ListedTool;
 pub use description::INSTRUCTIONS;
 
-/// How names are listed; calls accept both spellings always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameStyle {
-    /// As they are.
-    Dotted,
-    /// `.` and `:` as `_`, for clients that refuse them.
-    Underscore,
-}
-
 /// Limits and choices of the operator that tools obey.
 #[derive(Clone, Debug)]
 pub struct ToolSettings {
     /// How names are listed.
     pub name_style: NameStyle,
     /// Groups of built-ins that are listed and callable.
-    pub groups: Vec<Group>,
+    pub groups: Vec<BuiltinGroup>,
     /// Longest time limit an author may ask for, in milliseconds.
     pub max_timeout_ms: u64,
     /// Most dependencies a tool may have.
     pub max_dependencies: usize,
     /// How long a call may wait for a slot and a sandbox.
     pub queue: Duration,
-}
-
-/// A group of built-in tools (`MCP_BUILTIN_GROUPS`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// `dynamic.tool.*`.
-    Tool,
-    /// `run_js_ephemeral`.
-    RunJs,
-    /// `system.*`.
-    System,
 }
 
 /// Everything that tools work with.
@@ -68,6 +50,7 @@ pub struct Tools {
     builtins: Vec<builtins::BuiltIn>,
     /// Ends all runs when the server's grace is over.
     stop: Cancel,
+    draining: AtomicBool,
 }
 
 impl std::fmt::Debug for Tools {
@@ -100,7 +83,18 @@ impl Tools {
             settings,
             builtins,
             stop,
+            draining: AtomicBool::new(false),
         }
+    }
+
+    /// Refuses new runs from now on; running ones go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Runs now.
+    pub fn active_runs(&self) -> usize {
+        self.guard.counts().active
     }
 
     /// Ends every run, now and from now on.

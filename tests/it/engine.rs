@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::config::PullPolicy;
 use dynamic_mcp::domain::failure::{Failure, FailureKind};
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Ended, Job, Observer, Returned};
-use dynamic_mcp::engine::{DockerEngine, Engine, EngineSettings, PullPolicy};
+use dynamic_mcp::engine::{DockerEngine, Engine, EngineSettings};
 
 use crate::support::{KnownOwners, daemon};
 

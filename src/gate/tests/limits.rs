@@ -1,6 +1,7 @@
 //! Limits and deadlines against clients that take too much of anything.
 
 use super::*;
+use crate::base::address::AddressRange;
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);
@@ -156,7 +157,7 @@ fn connect_from(last: u8, to: SocketAddr) -> Caller {
 fn connections_are_limited_by_address() {
     let limits = Limits {
         max_connections_per_ip: 3,
-        trusted_proxies: vec![[127, 0, 0, 9].into()],
+        trusted_proxies: vec![AddressRange::parse("127.0.0.9").unwrap()],
         ..Limits::default()
     };
     let house = House::new(limits, 1);

@@ -1,6 +1,7 @@
 //! What crosses the wire: good requests in every framing, and every bad one refused without harm.
 
 use super::*;
+use crate::base::address::AddressRange;
 
 #[test]
 fn a_request_reaches_its_lane_rewritten() {
@@ -213,7 +214,7 @@ fn an_ipv6_listener_serves_both_families() {
 #[test]
 fn a_trusted_proxy_names_the_client() {
     let limits = Limits {
-        trusted_proxies: vec![Ipv4Addr::LOCALHOST.into()],
+        trusted_proxies: vec![AddressRange::parse("127.0.0.1").unwrap()],
         ..Limits::default()
     };
     let house = House::new(limits, 1);

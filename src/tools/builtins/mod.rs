@@ -7,8 +7,9 @@ mod system;
 use serde_json::{Value, json};
 
 use super::call::{CallContext, Called};
-use super::{Group, ToolSettings, Tools};
+use super::{ToolSettings, Tools};
 use crate::auth::AdminPermit;
+use crate::config::BuiltinGroup;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
 use crate::schema::Schema;
@@ -107,9 +108,14 @@ pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
     let mut list = Vec::new();
     for group in &settings.groups {
         match group {
-            Group::Tool => list.extend(dynamic_tool::all(settings)),
-            Group::RunJs => list.push(run_js::run_js_ephemeral(settings)),
-            Group::System => list.push(system::health()),
+            BuiltinGroup::Tool => list.extend(dynamic_tool::all(settings)),
+            BuiltinGroup::RunJs => list.push(run_js::run_js_ephemeral(settings)),
+            BuiltinGroup::System => list.push(system::health()),
+            // Their tools are not built yet.
+            BuiltinGroup::Prompt
+            | BuiltinGroup::Resource
+            | BuiltinGroup::Sandbox
+            | BuiltinGroup::Dev => {}
         }
     }
     list.sort_by_key(|tool| tool.name);
@@ -181,8 +187,12 @@ mod tests {
 
     fn settings() -> ToolSettings {
         ToolSettings {
-            name_style: crate::tools::NameStyle::Dotted,
-            groups: vec![Group::Tool, Group::RunJs, Group::System],
+            name_style: crate::config::NameStyle::Dotted,
+            groups: vec![
+                BuiltinGroup::Tool,
+                BuiltinGroup::RunJs,
+                BuiltinGroup::System,
+            ],
             max_timeout_ms: 120_000,
             max_dependencies: 32,
             queue: Duration::from_secs(10),
