@@ -10,6 +10,7 @@ pub mod domain;
 pub mod engine;
 pub mod gate;
 pub mod guard;
+pub mod http;
 pub mod mcp;
 pub mod metrics;
 pub mod registry;
