@@ -1,6 +1,7 @@
 //! dynamic-mcp: an MCP server whose tools are made while it runs, each call in a hardened
 //! single-use container.
 
+pub mod app;
 pub mod auth;
 pub mod base;
 pub mod cli;

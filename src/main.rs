@@ -1,3 +1,7 @@
 //! Arguments → command → exit code; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dynamic_mcp::cli::run(std::env::args_os().skip(1))
+}

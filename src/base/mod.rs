@@ -7,4 +7,5 @@ pub mod deadline;
 pub mod http1;
 pub mod ids;
 pub mod secret;
+pub mod sys;
 pub mod text;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::secret::Secret;
 
@@ -36,6 +36,11 @@ impl Environment {
             Some((name.into_string().ok()?, value))
         });
         Self(named.collect())
+    }
+
+    /// The user's own folder, where one is named.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.foreign("HOME").map(PathBuf::from)
     }
 
     /// A variable that is not one of ours (`HOME`, `XDG_…`); empty counts as absent there.

@@ -1,7 +1,5 @@
 //! The MCP endpoint: checks of HTTP, then the message goes to `mcp`, whose verdict becomes a status.
 
-use std::io::Read;
-
 use tiny_http::{Method, Request};
 
 use super::Shared;

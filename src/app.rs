@@ -1,0 +1,382 @@
+//! The only wiring: builds every service from the settings, in order, and ends them in order.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::auth::Authority;
+use crate::base::deadline::Deadline;
+use crate::base::sys;
+use crate::config::{
+    Access, Backend, Config, DaemonAddress, EngineConfig, GuardConfig, StoreConfig,
+};
+use crate::docker::{Daemon, Endpoint};
+use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+use crate::guard::{Guard, GuardLimits};
+use crate::http::{HttpError, HttpServer, Readiness, ReadyCheck, Services};
+use crate::mcp;
+use crate::metrics::Metrics;
+use crate::registry::file::{FileStore, FileStoreOptions};
+use crate::registry::instance::{InstanceLock, Liveness, forget_dead, known, liveness};
+use crate::registry::{StoreError, ToolStore};
+use crate::tools::{ToolSettings, Tools};
+
+/// How often readiness is looked at, and how long one look may take.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often left containers are looked for.
+const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is left for the answers of cancelled runs, and for their containers to go.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+const LAST_REMOVALS: Duration = Duration::from_secs(20);
+
+/// Why the server does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The registry cannot be opened.
+    Registry(StoreError),
+    /// This instance cannot be made known.
+    Instance(std::io::Error),
+    /// The operating system refused something basic.
+    System(std::io::Error),
+    /// The server cannot listen.
+    Http(HttpError),
+    /// A setting that this build cannot serve.
+    NotAvailable(&'static str),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(error) => write!(formatter, "{error}"),
+            Self::Instance(error) => {
+                write!(
+                    formatter,
+                    "this instance cannot be recorded beside the registry: {error}"
+                )
+            }
+            Self::System(error) => write!(formatter, "the system refuses: {error}"),
+            Self::Http(error) => write!(formatter, "{error}"),
+            Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running server.
+pub struct App {
+    config: Config,
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    readiness: Arc<Readiness>,
+    store_path: PathBuf,
+    store: Arc<dyn ToolStore>,
+    http: HttpServer,
+    upkeep: Upkeep,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("App")
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Starts everything; `home` is where a person's own Docker sockets are looked for.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was started until then is ended again.
+    pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
+        sys::raise_open_file_limit();
+        let (store, store_path) = open_store(&config.store)?;
+        let owners = FileOwners::register(&store)?;
+        let store: Arc<dyn ToolStore> = Arc::new(store);
+        let metrics = Arc::new(Metrics::default());
+        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
+        let engine = start_engine(&config.engine, home, Arc::new(owners))?;
+        let authority = Authority::new(config.auth.admin_token.clone());
+        let tools = Arc::new(Tools::new(
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            Arc::clone(&guard),
+            authority.clone(),
+            Arc::clone(&metrics),
+            tool_settings(&config),
+        ));
+        let readiness = Arc::new(Readiness::default());
+        readiness.publish(check_all(&*engine, &*store));
+        let services = Services {
+            mcp: mcp::Server::new(Arc::clone(&tools)),
+            authority,
+            metrics: Arc::clone(&metrics),
+            guard,
+            store: Arc::clone(&store),
+            readiness: Arc::clone(&readiness),
+        };
+        let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
+        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        Ok(Self {
+            config,
+            tools,
+            engine,
+            readiness,
+            store_path,
+            store,
+            http,
+            upkeep,
+        })
+    }
+
+    /// What a person wants to know after the start.
+    pub fn banner(&self) -> String {
+        let address = self.http.address().unwrap_or(self.config.http.bind);
+        let url = format!("http://{address}{}", self.config.http.path);
+        let deadline = Deadline::after(CHECK_TIMEOUT);
+        let engine = self.engine.probe(deadline);
+        let image = self.engine.probe_image(deadline);
+        let tools = self.store.snapshot().tools().len();
+        let access = if self.config.auth.admin_token.is_some() {
+            "no authentication; admin acts need the admin token"
+        } else {
+            "no authentication: every caller on this machine is admin"
+        };
+        let state = if engine.ready { "" } else { "NOT READY: " };
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
+        format!(
+            "dynamic-mcp {} listens on {url}\n\
+             \x20 engine    {}: {state}{}\n\
+             \x20 image     {}\n\
+             \x20 registry  {} ({tools} tools)\n\
+             \x20 access    {access}\n\
+             \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
+            env!("CARGO_PKG_VERSION"),
+            self.engine.name(),
+            engine.detail,
+            image.detail,
+            self.store_path.display(),
+        )
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.http.address()
+    }
+
+    /// Whether the server still serves.
+    pub fn is_running(&self) -> bool {
+        self.http.is_running()
+    }
+
+    /// Takes no new runs, lets running ones end within the grace, then kills them; leaves nothing.
+    pub fn stop(self) {
+        self.readiness.drain();
+        self.tools.drain();
+        let grace = Deadline::after(self.config.shutdown_grace);
+        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.tools.cancel_runs();
+        self.upkeep.stop();
+        self.http.stop(LAST_ANSWERS);
+        self.engine.stop(Deadline::after(LAST_REMOVALS));
+    }
+}
+
+fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> {
+    let Backend::File(path) = &config.backend else {
+        return Err(StartError::NotAvailable("MCP_DYNAMIC_BACKEND=postgres"));
+    };
+    let options = FileStoreOptions {
+        path: path.clone(),
+        max_tools: config.max_tools,
+        read_only: config.access == Access::ReadOnly,
+    };
+    let store = FileStore::open(options).map_err(StartError::Registry)?;
+    Ok((
+        store,
+        std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+    ))
+}
+
+fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
+    GuardLimits {
+        max_concurrency: config.max_concurrency,
+        max_concurrency_per_principal: config.max_concurrency_per_principal,
+        max_waiting: workers.saturating_sub(SPARE_WORKERS + config.max_concurrency),
+        max_calls_per_window: config.max_calls_per_window as u64,
+        window: config.window,
+    }
+}
+
+/// Workers that neither run nor wait, so that lists, stops and probes always find one.
+const SPARE_WORKERS: usize = 8;
+
+fn start_engine(
+    config: &EngineConfig,
+    home: Option<PathBuf>,
+    owners: Arc<dyn Owners>,
+) -> Result<Arc<dyn Engine>, StartError> {
+    let DaemonAddress::Unix(socket) = &config.daemon else {
+        return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
+    };
+    let daemon = Arc::new(Daemon::new(Endpoint::Unix(socket.clone()), home));
+    let settings = EngineSettings {
+        allowed_images: config.allowed_images.clone(),
+        pull_policy: config.pull_policy,
+        memory_bytes: config.memory_bytes,
+        nano_cpus: config.nano_cpus,
+        max_output_bytes: config.max_output_bytes,
+    };
+    let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
+    Ok(Arc::new(engine))
+}
+
+fn tool_settings(config: &Config) -> ToolSettings {
+    ToolSettings {
+        name_style: config.catalog.name_style,
+        groups: config.catalog.builtin_groups.clone(),
+        max_timeout_ms: u64::try_from(config.engine.max_timeout.as_millis()).unwrap_or(u64::MAX),
+        max_dependencies: config.engine.max_dependencies,
+        queue: config.guard.queue,
+    }
+}
+
+/// Instances known by lock files beside the registry.
+struct FileOwners {
+    lock: InstanceLock,
+    folder: PathBuf,
+}
+
+impl FileOwners {
+    fn register(store: &FileStore) -> Result<Self, StartError> {
+        let folder = store.instances_folder().map_err(StartError::Registry)?;
+        let lock = InstanceLock::acquire(&folder).map_err(StartError::Instance)?;
+        Ok(Self { lock, folder })
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Owners for FileOwners {
+    fn own_id(&self) -> &str {
+        self.lock.id()
+    }
+
+    fn is_dead(&self, id: &str) -> bool {
+        liveness(self.folder(), id) == Liveness::Dead
+    }
+
+    fn forget(&self, id: &str) {
+        if let Err(error) = forget_dead(self.folder(), id) {
+            log::warn!("a dead instance's lock file cannot be removed: {error}");
+        }
+    }
+
+    fn dead(&self) -> Vec<String> {
+        let mut ids = known(self.folder()).unwrap_or_default();
+        ids.retain(|id| id != self.own_id() && self.is_dead(id));
+        ids
+    }
+}
+
+fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
+    let deadline = Deadline::after(CHECK_TIMEOUT);
+    let probe = engine.probe(deadline);
+    let image = engine.probe_image(deadline);
+    let registry = store.health();
+    vec![
+        ReadyCheck {
+            name: "registry",
+            ready: registry.is_ok(),
+            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
+        },
+        ReadyCheck {
+            name: "engine",
+            ready: probe.ready,
+            detail: probe.detail,
+        },
+        ReadyCheck {
+            name: "image",
+            ready: image.ready,
+            detail: image.detail,
+        },
+    ]
+}
+
+/// The background threads: one looks at readiness, one tidies up.
+struct Upkeep {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Upkeep {
+    fn start(
+        engine: &Arc<dyn Engine>,
+        store: &Arc<dyn ToolStore>,
+        readiness: &Arc<Readiness>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let checks = {
+            let (engine, store) = (Arc::clone(engine), Arc::clone(store));
+            let readiness = Arc::clone(readiness);
+            every(CHECK_INTERVAL, "checks", &stop, move || {
+                readiness.publish(check_all(&*engine, &*store));
+            })
+        };
+        let tidy = {
+            let (engine, metrics) = (Arc::clone(engine), Arc::clone(metrics));
+            every(TIDY_INTERVAL, "tidy", &stop, move || {
+                metrics.count_reaped(engine.tidy(Deadline::after(TIDY_TIMEOUT)));
+            })
+        };
+        let threads = vec![
+            checks.map_err(StartError::System)?,
+            tidy.map_err(StartError::System)?,
+        ];
+        Ok(Self { stop, threads })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in self.threads {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                log::error!("a background thread had panicked");
+            }
+        }
+    }
+}
+
+/// Runs `act` now and at every interval, until told to stop.
+fn every(
+    interval: Duration,
+    name: &str,
+    stop: &Arc<AtomicBool>,
+    act: impl Fn() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let stop = Arc::clone(stop);
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            while !stop.load(Ordering::Acquire) {
+                act();
+                let next = Instant::now() + interval;
+                while !stop.load(Ordering::Acquire)
+                    && let Some(left) = next.checked_duration_since(Instant::now())
+                {
+                    std::thread::park_timeout(left);
+                }
+            }
+        })
+}
