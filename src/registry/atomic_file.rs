@@ -251,3 +251,67 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
         done => done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::registry::tests::Scratch;
+
+    #[test]
+    fn a_lock_excludes_even_where_holders_remove_its_file() {
+        let scratch = Scratch::new();
+        let path = scratch.path("x.lock");
+        let inside = AtomicBool::new(false);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let hold = || {
+            for _ in 0..500 {
+                let held = retry_until(deadline, || try_lock(&path).unwrap()).unwrap();
+                assert!(!inside.swap(true, Ordering::SeqCst), "two hold the lock");
+                std::thread::yield_now();
+                inside.store(false, Ordering::SeqCst);
+                fs::remove_file(&path).unwrap();
+                drop(held);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(hold);
+            }
+        });
+    }
+
+    #[test]
+    fn a_version_is_told_from_every_later_one() {
+        let scratch = Scratch::new();
+        let path = scratch.path("file");
+        // So many within one tick of a clock that times and lengths are equal.
+        let mut versions: Vec<Version> = Vec::new();
+        for _ in 0..50 {
+            let version = replace(&path, |out| out.write_all(b"same")).unwrap();
+            assert!(version.is(&Version::open(&path).unwrap().unwrap()));
+            assert!(!versions.iter().any(|earlier| earlier.is(&version)));
+            versions.push(version);
+        }
+    }
+
+    #[test]
+    fn reading_is_bounded_and_notices_a_change() {
+        let scratch = Scratch::new();
+        let path = scratch.path("file");
+        fs::write(&path, "1234").unwrap();
+        let version = Version::open(&path).unwrap().unwrap();
+        assert_eq!(version.read_text(4).unwrap(), "1234");
+        assert!(Version::open(&path).unwrap().unwrap().read_text(3).is_err());
+        let version = Version::open(&path).unwrap().unwrap();
+        fs::write(&path, "12345").unwrap();
+        assert!(
+            version
+                .read_text(9)
+                .unwrap_err()
+                .to_string()
+                .contains("changed")
+        );
+    }
+}

@@ -56,10 +56,12 @@ fn a_killed_writer_loses_nothing_acknowledged_and_tears_nothing() {
     const WRITES: usize = 1000;
     if let Some(path) = std::env::var_os(CHILD) {
         let store = open(Path::new(&path)).unwrap();
+        // So that writing takes long enough to be killed in.
+        let bulky = definition(&"x".repeat(1000));
         let mut same = |tool: &Tool| Ok(tool.definition.clone());
         for index in 0..WRITES {
             let unique = name(&format!("p{}.{index}", std::process::id()));
-            acknowledge(&store.create(unique.clone(), definition("1")).unwrap());
+            acknowledge(&store.create(unique.clone(), bulky.clone()).unwrap());
             acknowledge(&store.update(&unique, Some(1), &mut same).unwrap());
         }
         return;
@@ -77,14 +79,18 @@ fn a_killed_writer_loses_nothing_acknowledged_and_tears_nothing() {
             let (name, revision) = line.strip_prefix("ack ")?.split_once(' ')?;
             Some((name.to_owned(), revision.parse::<u64>().unwrap()))
         });
-        let survives = 1 + usize::from(ids::random_bytes::<1>()[0]);
+        let random = || usize::from(ids::random_bytes::<1>()[0]);
+        let survives = 1 + random() % 64;
+        let mut started = None;
         for (name, revision) in acks.by_ref().take(survives) {
+            started.get_or_insert_with(Instant::now);
             acknowledged.insert(name, revision);
             writes += 1;
         }
-        // Somewhere within the next write.
-        let pause = u16::from_le_bytes(ids::random_bytes());
-        std::thread::sleep(Duration::from_nanos(u64::from(pause) * 100));
+        // Anywhere within the next write or two, by how long these took.
+        let elapsed = started.map(|at| at.elapsed()).unwrap_or_default();
+        let one_write = elapsed / u32::try_from(survives).unwrap();
+        std::thread::sleep(one_write.mul_f64(random() as f64 / 128.0));
         child.kill().unwrap();
         for (name, revision) in acks {
             acknowledged.insert(name, revision);
