@@ -1,8 +1,8 @@
-//! The one guard of the process: how many runs at once, how often each scope may be used. What reads
-//! or stops things never passes here for a slot.
+//! The one guard of the process: how many runs at once, how often each scope may be used. What
+//! reads or stops things never passes here for a slot.
 //!
-//! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and among
-//! equals whoever came first, so that one busy principal cannot keep the others out.
+//! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and
+//! among equals whoever came first, so that one busy principal cannot keep the others out.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Who a caller is and what it may do. One rule: everybody who is let in may list and call; admin acts
-//! need the admin token where one is configured. Tokens of identity providers come later.
+//! Who a caller is and what it may do. One rule: everybody who is let in may list and call; admin
+//! acts need the admin token where one is configured. Tokens of identity providers come later.
 
 use crate::base::secret::Secret;
 use crate::domain::principal::Principal;
@@ -74,8 +74,8 @@ impl Authority {
         }
     }
 
-    /// Whether `caller` may do admin acts; `argument` is the `adminToken` that old clients send among
-    /// a tool's arguments.
+    /// Whether `caller` may do admin acts; `argument` is the `adminToken` that old clients send
+    /// among a tool's arguments.
     ///
     /// # Errors
     /// What was missing.

@@ -29,7 +29,8 @@ pub struct Attached {
 }
 
 impl Daemon {
-    /// Attaches to all three streams; to be done before the container starts, so that nothing is lost.
+    /// Attaches to all three streams; to be done before the container starts, so that nothing is
+    /// lost.
     ///
     /// # Errors
     /// When the container does not exist or the daemon does not hand over the connection.

@@ -1,5 +1,6 @@
-//! One job with one runner, from sending it to its end: limits on time and output, what the code says
-//! meanwhile, and which failure it was. It never destroys the cell; its caller does, whatever came.
+//! One job with one runner, from sending it to its end: limits on time and output, what the code
+//! says meanwhile, and which failure it was. It never destroys the cell; its caller does, whatever
+//! came.
 
 use std::time::{Duration, Instant};
 

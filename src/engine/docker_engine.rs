@@ -232,8 +232,8 @@ impl Forge {
             is_podman,
             labels,
         });
-        // Bounded apart from the caller's patience: a create cut off half-way would leave a container
-        // whose id nobody knows.
+        // Bounded apart from the caller's patience: a create cut off half-way would leave a
+        // container whose id nobody knows.
         let created = self
             .daemon
             .create_container(&spec, Deadline::after(EXCHANGE_TIMEOUT));

@@ -92,8 +92,8 @@ impl EventLoop {
         }
     }
 
-    /// Whether a client may hold `bytes` more. When the budget is used up, whoever holds most of it has to
-    /// go, so that a few large unfinished requests cannot keep out the many small ones.
+    /// Whether a client may hold `bytes` more. When the budget is used up, whoever holds most of it
+    /// has to go, so that a few large unfinished requests cannot keep out the many small ones.
     pub(super) fn has_room_for(&mut self, token: Token, bytes: usize) -> bool {
         let held = self.counters.buffered_bytes.load(Ordering::Relaxed);
         if held.saturating_add(bytes) <= self.limits.buffer_bytes {
@@ -174,8 +174,8 @@ impl EventLoop {
         );
     }
 
-    /// Answers a client in the gate's own words. The connection goes on only where the next request is
-    /// sure to be found.
+    /// Answers a client in the gate's own words. The connection goes on only where the next request
+    /// is sure to be found.
     pub(super) fn refuse(&mut self, token: Token, rejected: Rejected) {
         let deadline = self.write_deadline();
         let is_draining = self.stage != Stage::Serving;

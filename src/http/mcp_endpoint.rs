@@ -1,4 +1,5 @@
-//! The MCP endpoint: checks of HTTP, then the message goes to `mcp`, whose verdict becomes a status.
+//! The MCP endpoint: checks of HTTP, then the message goes to `mcp`, whose verdict becomes a
+//! status.
 
 use tiny_http::{Method, Request};
 

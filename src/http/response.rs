@@ -1,5 +1,5 @@
-//! Answers: a status, a body, and the fields that every answer of ours carries. Nothing of a request
-//! gets into a field unless it is visible ASCII.
+//! Answers: a status, a body, and the fields that every answer of ours carries. Nothing of a
+//! request gets into a field unless it is visible ASCII.
 
 use std::io::Cursor;
 

@@ -1,4 +1,5 @@
-//! The private folder that the sockets between gate and workers lie in until both ends are connected.
+//! The private folder that the sockets between gate and workers lie in until both ends are
+//! connected.
 
 use std::fs::{self, DirBuilder};
 use std::io;

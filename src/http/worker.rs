@@ -1,4 +1,5 @@
-//! Workers: each pulls one request at a time, answers it, and survives whatever went wrong on the way.
+//! Workers: each pulls one request at a time, answers it, and survives whatever went wrong on the
+//! way.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,5 @@
-//! JSON-RPC 2.0 messages: bytes to requests, results and errors to text. An id is echoed exactly as it
-//! came.
+//! JSON-RPC 2.0 messages: bytes to requests, results and errors to text. An id is echoed exactly as
+//! it came.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;

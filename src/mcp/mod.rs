@@ -1,6 +1,6 @@
-//! The Model Context Protocol, knowing no HTTP and no Docker: messages in, replies out. One endpoint
-//! serves both eras: handshake revisions up to 2025-11-25, and 2026-07-28, where each request says its
-//! own revision.
+//! The Model Context Protocol, knowing no HTTP and no Docker: messages in, replies out. One
+//! endpoint serves both eras: handshake revisions up to 2025-11-25, and 2026-07-28, where each
+//! request says its own revision.
 
 mod classify;
 mod dispatch;

@@ -4,7 +4,8 @@
 pub(super) const MODERN: &str = "2026-07-28";
 /// What `initialize` answers to a revision it does not know.
 const NEWEST_LEGACY: &str = "2025-11-25";
-/// What a request without a revision is taken for (2025-06-18, transports, Protocol Version Header).
+/// What a request without a revision is taken for (2025-06-18, transports, Protocol Version
+/// Header).
 pub(super) const ASSUMED: &str = "2025-03-26";
 /// The only revision with batches.
 pub(super) const BATCHING: &str = "2025-03-26";

@@ -57,7 +57,8 @@ impl Histogram {
             (*bound, running)
         });
         let cumulative = cumulative.collect();
-        // Read after the buckets, which are counted first: the total is never below the last bucket.
+        // Read after the buckets, which are counted first: the total is never below the last
+        // bucket.
         let count = self.count.load(Ordering::Relaxed).max(running);
         let sum = Duration::from_micros(self.sum_micros.load(Ordering::Relaxed)).as_secs_f64();
         exposition::HistogramSample {

@@ -1,5 +1,5 @@
-//! What a tool call gives back, in the shapes of the contract (section 4): a value with its text, or a
-//! failure that an agent can act on.
+//! What a tool call gives back, in the shapes of the contract (section 4): a value with its text,
+//! or a failure that an agent can act on.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::domain::failure::Failure;
 use crate::domain::json::JsonText;
 
-/// The result of `tools/call` (MCP 2026-07-28, `CallToolResult`), before a protocol revision shapes it.
+/// The result of `tools/call` (MCP 2026-07-28, `CallToolResult`), before a protocol revision shapes
+/// it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolAnswer {
     /// A JSON array of content blocks.

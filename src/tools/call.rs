@@ -1,5 +1,5 @@
-//! One tool call, step by step: resolve, validate arguments, authorize, take a slot, run, validate the
-//! result, count. Whatever a caller may be told of its end leaves here as a [`ToolAnswer`].
+//! One tool call, step by step: resolve, validate arguments, authorize, take a slot, run, validate
+//! the result, count. Whatever a caller may be told of its end leaves here as a [`ToolAnswer`].
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

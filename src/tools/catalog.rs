@@ -1,5 +1,5 @@
-//! Which tools there are: the built-ins of the enabled groups and the registry's enabled tools, in one
-//! fixed order, and which of them a name means.
+//! Which tools there are: the built-ins of the enabled groups and the registry's enabled tools, in
+//! one fixed order, and which of them a name means.
 
 use std::borrow::Cow;
 use std::sync::Arc;

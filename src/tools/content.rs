@@ -1,5 +1,5 @@
-//! Content blocks that tool code made by hand: checked before they leave, because one malformed block
-//! makes a client drop the whole answer (MCP 2025-06-18 and later, `ContentBlock`).
+//! Content blocks that tool code made by hand: checked before they leave, because one malformed
+//! block makes a client drop the whole answer (MCP 2025-06-18 and later, `ContentBlock`).
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! The tools that clients see and what calling one means: built-in ones, and those made at run time.
+//! The tools that clients see and what calling one means: built-in ones, and those made at run
+//! time.
 
 mod answer;
 mod builtins;

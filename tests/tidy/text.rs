@@ -36,16 +36,38 @@ fn check_opening(path: &str, text: &str) -> Vec<Violation> {
 }
 
 fn check_line_lengths(path: &str, text: &str) -> Vec<Violation> {
-    let too_long = |(index, line): (usize, &str)| {
-        let chars = line.chars().count();
+    let code = code_only(text);
+    let too_long = |(index, (line, code)): (usize, (&str, &str))| {
+        // A literal may be as long as it is; what stands around it may not.
+        let is_comment = line.trim_start().starts_with("//");
+        let counted = if is_comment {
+            line.to_owned()
+        } else {
+            without_literals(code)
+        };
+        let chars = counted.chars().count();
         let rule = format!("{chars} characters, at most {LINE_CHARS} in a line");
         (chars > LINE_CHARS).then(|| Violation::new(path, index + 1, rule))
     };
-    text.lines().enumerate().filter_map(too_long).collect()
+    let lines = text.lines().zip(code.lines());
+    lines.enumerate().filter_map(too_long).collect()
 }
 
+/// Code whose literals were blanked, with each run of blanks behind its indentation as one.
+fn without_literals(code: &str) -> String {
+    let words: Vec<_> = code.split_whitespace().collect();
+    if words.is_empty() {
+        return String::new();
+    }
+    let indentation = code.len() - code.trim_start().len();
+    " ".repeat(indentation) + &words.join(" ")
+}
+
+/// Tables: read row by row, not from top to bottom.
+const TABLES: &[&str] = &["src/config/settings.rs"];
+
 fn check_file_length(path: &str, text: &str) -> Vec<Violation> {
-    if is_tests_file(path) {
+    if is_tests_file(path) || TABLES.contains(&path) {
         return Vec::new();
     }
     let code = code_only(text);

@@ -1,5 +1,5 @@
-//! What the tools that make tools do: read arguments that fit their schema, check what is new, write
-//! to the store.
+//! What the tools that make tools do: read arguments that fit their schema, check what is new,
+//! write to the store.
 
 use std::sync::Arc;
 

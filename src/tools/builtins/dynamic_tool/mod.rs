@@ -1,5 +1,5 @@
-//! `dynamic.tool.create|update|delete|list|get|enable|call`: what clients see of the tools that make
-//! tools. What they do stands in `acts`.
+//! `dynamic.tool.create|update|delete|list|get|enable|call`: what clients see of the tools that
+//! make tools. What they do stands in `acts`.
 
 mod acts;
 mod view;
