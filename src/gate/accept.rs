@@ -17,7 +17,8 @@ const BACKLOG: i32 = 1024;
 /// Connections accepted from one listener before others get their turn.
 const ACCEPTS_PER_ROUND: usize = 64;
 
-/// Refused connections that linger until their client has read why; those beyond are closed at once.
+/// Refused connections that linger until their client has read why; those beyond are closed at
+/// once.
 const MAX_TURNED_AWAY: usize = 64;
 
 /// A public listener.
@@ -49,8 +50,8 @@ impl Door {
     }
 }
 
-/// A descriptor kept for the moment when there are no more: given up, it lets waiting connections be
-/// accepted and closed, so that their clients are not left hanging.
+/// A descriptor kept for the moment when there are no more: given up, it lets waiting connections
+/// be accepted and closed, so that their clients are not left hanging.
 #[derive(Debug)]
 pub(super) struct Reserve(Option<File>);
 

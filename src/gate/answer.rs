@@ -1,5 +1,5 @@
-//! Answers that the gate makes itself: why, with which status, in which bytes. Nothing of the request is
-//! echoed but a checked request id.
+//! Answers that the gate makes itself: why, with which status, in which bytes. Nothing of the
+//! request is echoed but a checked request id.
 
 use crate::base::ids;
 use std::fmt::Write as _;

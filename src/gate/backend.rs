@@ -1,5 +1,5 @@
-//! One persistent connection to a private server, and the exchange it carries. Which request goes where is
-//! decided in `relay`.
+//! One persistent connection to a private server, and the exchange it carries. Which request goes
+//! where is decided in `relay`.
 
 use super::counters::{Counters, Held};
 use super::response::{AnswerRelay, Asked};
@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The first request of every connection. Its answer proves that a thread of the private server is
-/// bound to the connection; without waiting for it, connections made at once starve each other there.
+/// bound to the connection; without waiting for it, connections made at once starve each other
+/// there.
 const WARMING_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Gate-Warming: 1\r\n\r\n";
 
 /// The socket of a private server, reachable after its file was unlinked.

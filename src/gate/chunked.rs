@@ -1,5 +1,6 @@
-//! Incremental decoder of the chunked transfer coding (RFC 9112 §7.1). Pure; strict about line ends, so
-//! that no two parties can disagree where a body stops. Extensions and trailers are bounded and dropped.
+//! Incremental decoder of the chunked transfer coding (RFC 9112 §7.1). Pure; strict about line
+//! ends, so that no two parties can disagree where a body stops. Extensions and trailers are
+//! bounded and dropped.
 
 /// Most bytes of extensions and trailers in one body: they are read for nothing.
 const MAX_OVERHEAD_BYTES: usize = 4096;
@@ -57,8 +58,8 @@ impl Decoder {
         self.place == Place::Done
     }
 
-    /// Decodes from the front of `input` into `sink`, up to the end of the body; returns how many bytes
-    /// of `input` were used.
+    /// Decodes from the front of `input` into `sink`, up to the end of the body; returns how many
+    /// bytes of `input` were used.
     pub(super) fn decode(
         &mut self,
         input: &[u8],

@@ -69,13 +69,13 @@ impl EventLoop {
         }
         match client.read(&mut self.scratch) {
             Ok(Arrival::Bytes(bytes)) => {
-                let held = self.counters.buffered_bytes.load(Ordering::Relaxed);
-                if held.saturating_add(bytes) > self.limits.buffer_bytes {
+                if !self.has_room_for(token, bytes) {
                     return self.refuse_open(token, Refusal::BuffersFull);
                 }
-                client
-                    .inbox
-                    .push(self.scratch.get(..bytes).unwrap_or_default());
+                let input = self.scratch.get(..bytes).unwrap_or_default();
+                if let Some(client) = self.clients.get_mut(&token) {
+                    client.inbox.push(input);
+                }
                 if !self.needs_bytes(token) {
                     return;
                 }
@@ -83,17 +83,14 @@ impl EventLoop {
             Ok(Arrival::Nothing) => {}
             Ok(Arrival::End) | Err(_) => return self.remove_client(token),
         }
-        if self
-            .clients
-            .get(&token)
-            .is_some_and(|client| client.readable)
-        {
+        let client = self.clients.get(&token);
+        if client.is_some_and(|client| client.readable) {
             self.schedule_client(token);
         }
     }
 
-    /// Whether a client may hold `bytes` more. When the budget is used up, whoever holds most of it has to
-    /// go, so that a few large unfinished requests cannot keep out the many small ones.
+    /// Whether a client may hold `bytes` more. When the budget is used up, whoever holds most of it
+    /// has to go, so that a few large unfinished requests cannot keep out the many small ones.
     pub(super) fn has_room_for(&mut self, token: Token, bytes: usize) -> bool {
         let held = self.counters.buffered_bytes.load(Ordering::Relaxed);
         if held.saturating_add(bytes) <= self.limits.buffer_bytes {
@@ -174,8 +171,8 @@ impl EventLoop {
         );
     }
 
-    /// Answers a client in the gate's own words. The connection goes on only where the next request is
-    /// sure to be found.
+    /// Answers a client in the gate's own words. The connection goes on only where the next request
+    /// is sure to be found.
     pub(super) fn refuse(&mut self, token: Token, rejected: Rejected) {
         let deadline = self.write_deadline();
         let is_draining = self.stage != Stage::Serving;

@@ -1,5 +1,5 @@
-//! One client connection: its socket, what it sent, what it has yet to get, its deadlines. What happens to
-//! its requests is decided in `relay`.
+//! One client connection: its socket, what it sent, what it has yet to get, its deadlines. What
+//! happens to its requests is decided in `relay`.
 
 use super::answer::{Body, Ends};
 use super::counters::{Counters, Held};
@@ -25,8 +25,9 @@ pub(super) enum State {
     Busy,
     /// The answer is complete but not all of it is sent.
     Flushing,
-    /// The last answer is sent and our side is shut; what still comes is thrown away until the client
-    /// closes too. Closing at once would reset the connection and might take the answer with it.
+    /// The last answer is sent and our side is shut; what still comes is thrown away until the
+    /// client closes too. Closing at once would reset the connection and might take the answer with
+    /// it.
     Closing,
 }
 
@@ -143,8 +144,8 @@ impl Client {
                 Ok(Arrival::End)
             }
             Ok(bytes) => {
-                // A short read has emptied the socket, and more bytes make a new event; only the end
-                // of the stream may hide behind it when its event is here already.
+                // A short read has emptied the socket, and more bytes make a new event; only the
+                // end of the stream may hide behind it when its event is here already.
                 self.readable = bytes == scratch.len() || self.hung_up;
                 Ok(Arrival::Bytes(bytes))
             }

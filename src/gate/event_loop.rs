@@ -1,5 +1,5 @@
-//! The gate's thread: waits for events, keeps the time, owns every table. What an event means is decided
-//! in `accept` and `relay`.
+//! The gate's thread: waits for events, keeps the time, owns every table. What an event means is
+//! decided in `accept` and `relay`.
 
 use super::accept::{Door, Reserve};
 use super::answer::Refusal;
@@ -48,8 +48,8 @@ pub(super) enum Stage {
     Stopping(Instant),
 }
 
-/// Everything the gate's thread owns. Tokens of clients are never used twice, so that a stale one means
-/// nobody.
+/// Everything the gate's thread owns. Tokens of clients are never used twice, so that a stale one
+/// means nobody.
 pub(super) struct EventLoop {
     pub(super) poll: Poll,
     commands: Receiver<Command>,

@@ -1,5 +1,6 @@
-//! Request heads: from raw bytes to a checked [`Head`] and the bytes a private server gets instead. Pure.
-//! What two HTTP parties might read differently is refused here, so that nothing behind has to wonder.
+//! Request heads: from raw bytes to a checked [`Head`] and the bytes a private server gets instead.
+//! Pure. What two HTTP parties might read differently is refused here, so that nothing behind has
+//! to wonder.
 
 use super::answer::Refusal;
 use super::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
@@ -22,7 +23,8 @@ pub(super) enum Framing {
 /// A request head that passed every check.
 #[derive(Debug)]
 pub struct Head {
-    /// Request line and fields for the private server, without the body's length and the empty line.
+    /// Request line and fields for the private server, without the body's length and the empty
+    /// line.
     bytes: Vec<u8>,
     method: Range<usize>,
     target: Range<usize>,
@@ -274,8 +276,8 @@ fn body_length(text: &str) -> Result<usize, Refusal> {
     text.parse().map_err(|_| Refusal::BodyTooLarge)
 }
 
-/// The authority (absolute form only, RFC 9112 §3.2.2) and the origin form of a target. Authority form
-/// and `*` belong to CONNECT and server-wide OPTIONS, which nothing here serves.
+/// The authority (absolute form only, RFC 9112 §3.2.2) and the origin form of a target. Authority
+/// form and `*` belong to CONNECT and server-wide OPTIONS, which nothing here serves.
 fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     const MALFORMED: Refusal = Refusal::Malformed("request target is not a path");
     if target.contains('#') {

@@ -26,13 +26,16 @@ fn heads_are_rewritten() {
     };
     check(
         "GET /a?b HTTP/1.1\r\nAccept: x\r\nhost: h:80\r\nX-Empty:\r\n\r\n",
-        "GET /a?b HTTP/1.1\r\nHost: h:80\r\nX-Gate-Peer: 127.0.0.1\r\nAccept: x\r\nX-Empty: \r\n\r\n",
+        "GET /a?b HTTP/1.1\r\nHost: h:80\r\nX-Gate-Peer: 127.0.0.1\r\n\
+         Accept: x\r\nX-Empty: \r\n\r\n",
     );
     check(
-        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\nConnection: close, TE\r\nTE: chunked\r\n\
-         Keep-Alive: 5\r\nUpgrade: h2c\r\nExpect: 100-continue\r\nTrailer: a\r\nProxy-Foo: a\r\n\
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n\
+         Connection: close, TE\r\nTE: chunked\r\nKeep-Alive: 5\r\n\
+         Upgrade: h2c\r\nExpect: 100-continue\r\nTrailer: a\r\nProxy-Foo: a\r\n\
          x-gate-peer: 6.6.6.6\r\nX-GATE-Stream: 1\r\nX-Gat: kept\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: h\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gat: kept\r\nContent-Length: 7\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gat: kept\r\n\
+         Content-Length: 7\r\n\r\n",
     );
     check(
         "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n",
@@ -129,7 +132,8 @@ fn what_parties_could_read_differently_is_refused() {
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\nContent-Length: 8\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
         "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
     ];
     for text in malformed {

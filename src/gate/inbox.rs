@@ -1,4 +1,5 @@
-//! From the bytes a client sent to complete requests, one at a time. Pure: knows no socket and no clock.
+//! From the bytes a client sent to complete requests, one at a time. Pure: knows no socket and no
+//! clock.
 
 use super::answer::Refusal;
 use super::chunked::{ChunkError, Decoder};
@@ -23,7 +24,8 @@ impl Request {
 pub(super) enum Progress {
     /// More bytes are needed.
     Incomplete,
-    /// More bytes are needed, and the client waits for `100 Continue` before it sends them. Said once.
+    /// More bytes are needed, and the client waits for `100 Continue` before it sends them. Said
+    /// once.
     Continue,
     Complete(Request),
     /// The request is refused and where the next one would start is unknown.

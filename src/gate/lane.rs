@@ -1,5 +1,5 @@
-//! A private server's connections and the requests that wait for one. Which client a token means is not
-//! known here.
+//! A private server's connections and the requests that wait for one. Which client a token means is
+//! not known here.
 
 use super::backend::SocketFile;
 use super::counters::{Counters, LaneCounters};
@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 pub(super) struct LaneTable {
     pub(super) socket: SocketFile,
     index: usize,
-    /// Warm connections without a request, by index. The last used is taken first: its thread is awake.
+    /// Warm connections without a request, by index. The last used is taken first: its thread is
+    /// awake.
     free: Vec<usize>,
     /// Connections that are down.
     vacant: VecDeque<usize>,

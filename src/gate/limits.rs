@@ -1,4 +1,5 @@
-//! The bounds of the gate, as the operator sets them or as the wire format fixes them. Numbers only.
+//! The bounds of the gate, as the operator sets them or as the wire format fixes them. Numbers
+//! only.
 
 use super::inbox::Phase;
 use std::net::IpAddr;
@@ -19,8 +20,9 @@ pub struct Limits {
     pub max_connections: usize,
     /// Open connections of one IPv4 address or one IPv6 /64 network; beyond: 503 and close.
     pub max_connections_per_ip: usize,
-    /// All bytes held for unfinished requests and slow readers together. When they are used up, whoever
-    /// holds most has to go: an unfinished request is answered 503, a slow reader is cut off.
+    /// All bytes held for unfinished requests and slow readers together. When they are used up,
+    /// whoever holds most has to go: an unfinished request is answered 503, a slow reader is cut
+    /// off.
     pub buffer_bytes: usize,
     /// Requests of one lane that may wait for a private server; beyond: 503 with `Retry-After`.
     pub queue_length: usize,
@@ -32,7 +34,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long answer bytes may stay unsent because the client does not read; beyond: cut off.
     pub write_timeout: Duration,
-    /// Proxies whose `X-Forwarded-For` is believed and whose connections are not counted per address.
+    /// Proxies whose `X-Forwarded-For` is believed and whose connections are not counted per
+    /// address.
     pub trusted_proxies: Vec<IpAddr>,
 }
 

@@ -1,31 +1,35 @@
-//! The public TCP sockets. One thread accepts, checks and wholly buffers every HTTP/1.1 request under
-//! limits and deadlines, hands it to a private HTTP server over a persistent Unix socket and relays the
-//! answer. The private servers never see a slow, broken or hostile peer, and their threads are as many as
-//! their lanes have connections, however many clients there are.
+//! The public TCP sockets. One thread accepts, checks and wholly buffers every HTTP/1.1 request
+//! under limits and deadlines, hands it to a private HTTP server over a persistent Unix socket and
+//! relays the answer. The private servers never see a slow, broken or hostile peer, and their
+//! threads are as many as their lanes have connections, however many clients there are.
 //!
-//! Only bytes and HTTP heads are known here: no routes, no JSON-RPC, no HTTP library but the head parser.
-//! The codecs (`head`, `chunked`, `inbox`, `response`, `answer`) are pure; sockets live in `connection`,
-//! `backend` and `accept`; `event_loop` waits and keeps the time, `clients` reads and refuses, `relay` moves
-//! complete requests and their answers.
+//! Only bytes and HTTP heads are known here: no routes, no JSON-RPC, no HTTP library but the head
+//! parser. The codecs (`head`, `chunked`, `inbox`, `response`, `answer`) are pure; sockets live in
+//! `connection`, `backend` and `accept`; `event_loop` waits and keeps the time, `clients` reads and
+//! refuses, `relay` moves complete requests and their answers.
 //!
 //! ```text
-//!             accept                 request complete            connection free
-//!  (listener) ──────▶ Reading ─────────────────────▶ Queued ─────────────────────▶ Busy
-//!                     │  ▲ Idle, Head, Body          │ hung up: dropped            │
-//!    bad, too large,  │  │                           │ queue full: 503             │ answer complete
-//!    too late: 4xx/5xx│  │ all sent                  ▼                             ▼
-//!                     └──┼───────────────────────▶ Flushing ◀──────────────────────┘
-//!                        └───────────────────────────┤
-//!                                                    │ all sent, and it was the last answer
-//!                                                    ▼
-//!                                                 Closing ──▶ gone: the client closed, or 2 s passed
+//!           accept              request complete          connection free
+//! (listener) ────▶ Reading ────────────────────▶ Queued ──────────────────▶ Busy
+//!                  │  ▲ Idle, Head, Body         │  hung up: dropped         │
+//!   bad, too large,│  │                          │  full: 503                │ answer is
+//!   late: 4xx, 5xx │  │ all sent                 ▼                           ▼ complete
+//!                  └──┼──────────────────────▶ Flushing ◀────────────────────┘
+//!                     └─────────────────────────┤
+//!                                               │ all sent, and it was the last answer
+//!                                               ▼
+//!                                            Closing ──▶ gone: the client closed, or 2 s passed
 //! ```
 //!
-//! A request is passed on as origin-form HTTP/1.1 with an exact `Content-Length`; `Host` first, then
-//! `X-Gate-Peer` with the responsible client's address; fields that concern the connection and every
-//! `X-Gate-*` a client sends are left out, as they are from answers. An absolute-form target is taken
-//! apart into path and `Host` (RFC 9112 §3.2.2). The first request on each private connection carries
-//! `X-Gate-Warming: 1` and may be answered with anything.
+//! A request is passed on as origin-form HTTP/1.1 with an exact `Content-Length`; `Host` first,
+//! then `X-Gate-Peer` with the responsible client's address; fields that concern the connection and
+//! every `X-Gate-*` a client sends are left out, as they are from answers. An absolute-form target
+//! is taken apart into path and `Host` (RFC 9112 §3.2.2). The first request on each private
+//! connection carries `X-Gate-Warming: 1` and may be answered with anything.
+//!
+//! A client may shut its side after a request and still gets the answer, unless the request would
+//! have to wait: then nobody can tell it from one that has given up. An answer is read from its
+//! private server as fast as it comes and waits here for a slow client, never there.
 
 mod accept;
 mod answer;
@@ -64,7 +68,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A private HTTP server, already listening and answering.
 #[derive(Debug, Clone)]
 pub struct Lane {
-    /// Its Unix socket. The file may be unlinked once [`start`] has returned.
+    /// Its Unix socket. The file may be unlinked once [`start`] has returned; lost connections are
+    /// then made anew by way of `/proc/self/fd`.
     pub socket: PathBuf,
     /// Connections to keep: as many requests as the server shall have at once.
     pub backends: usize,
@@ -125,8 +130,8 @@ pub struct Gate {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the gate. Returns when every connection to the private servers is warm and the listeners are
-/// served.
+/// Starts the gate. Returns when every connection to the private servers is warm and the listeners
+/// are served.
 pub fn start(limits: Limits, listeners: Vec<Listen>, lanes: &[Lane]) -> Result<Gate, GateError> {
     if lanes.is_empty() || lanes.iter().any(|lane| lane.backends == 0) {
         return Err(GateError::NoBackends);

@@ -1,12 +1,12 @@
-//! Who is at the other end: the client's address behind trusted proxies, and how many connections an
-//! address has open. No sockets.
+//! Who is at the other end: the client's address behind trusted proxies, and how many connections
+//! an address has open. No sockets.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The address to hold responsible: the peer itself, or behind trusted proxies the last address in
-/// `forwarded` (the `X-Forwarded-For` fields in order) that is not one of them. What stands left of an
-/// address that cannot be read is not believed.
+/// `forwarded` (the `X-Forwarded-For` fields in order) that is not one of them. What stands left of
+/// an address that cannot be read is not believed.
 pub(super) fn client_address(peer: IpAddr, forwarded: &[&str], trusted: &[IpAddr]) -> IpAddr {
     let mut client = peer;
     let mut hops = forwarded.iter().rev().flat_map(|field| field.rsplit(','));

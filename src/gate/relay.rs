@@ -1,5 +1,5 @@
-//! The way of a complete request and its answer: client to private server and back. Every step does a
-//! bounded piece of work and leaves the rest for the next round.
+//! The way of a complete request and its answer: client to private server and back. Every step does
+//! a bounded piece of work and leaves the rest for the next round.
 
 use super::answer::{Ends, Refusal};
 use super::backend::Purpose;
@@ -187,8 +187,8 @@ impl EventLoop {
         self.dispatch(index);
     }
 
-    /// Closes a connection to a private server; it is made anew by the clock. A client with nothing of
-    /// an answer yet (`unanswered`) is told, any other sees the answer break off.
+    /// Closes a connection to a private server; it is made anew by the clock. A client with nothing
+    /// of an answer yet (`unanswered`) is told, any other sees the answer break off.
     pub(super) fn lose_backend(&mut self, place: usize, unanswered: bool, why: &str) {
         let Some(backend) = self.backends.get_mut(place) else {
             return;

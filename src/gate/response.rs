@@ -1,5 +1,5 @@
-//! Answers of a private server on their way to the client: where they end, and the head the client gets
-//! instead. Pure.
+//! Answers of a private server on their way to the client: where they end, and the head the client
+//! gets instead. Pure.
 
 use super::chunked::Decoder;
 use super::head::has_prefix;
@@ -50,7 +50,8 @@ impl AnswerRelay {
         matches!(self.stage, Stage::Head)
     }
 
-    /// Whether more of the answer will follow without anybody's doing, so that sending may wait for it.
+    /// Whether more of the answer will follow without anybody's doing, so that sending may wait for
+    /// it.
     pub(super) fn more_is_near(&self) -> bool {
         matches!(self.stage, Stage::Length(_))
     }

@@ -1,4 +1,5 @@
-//! What happens when something of ours fails: a private server, the supply of descriptors, the start.
+//! What happens when something of ours fails: a private server, the supply of descriptors, the
+//! start.
 
 use super::*;
 use std::io::{BufRead, BufReader};

@@ -344,7 +344,8 @@ pub(super) fn every_split(input: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     std::iter::once(vec![input]).chain(halves)
 }
 
-/// `count` copies of `valid` with a few bytes changed, cut out or doubled; the same ones every time.
+/// `count` copies of `valid` with a few bytes changed, cut out or doubled; the same ones every
+/// time.
 pub(super) fn mutated(valid: &[u8], count: usize) -> impl Iterator<Item = Vec<u8>> {
     let valid = valid.to_vec();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
