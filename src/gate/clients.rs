@@ -20,10 +20,16 @@ impl EventLoop {
             return;
         };
         client.readable |= event.is_readable() || event.is_read_closed();
-        client.hung_up |= event.is_read_closed();
         let is_gone = event.is_error() || event.is_write_closed();
-        let waits = matches!(client.state, State::Queued { .. });
-        if waits && (is_gone || client.hung_up) {
+        let knew = client.hung_up;
+        client.hung_up |= is_gone || event.is_read_closed();
+        if let (State::Busy, Some(asked)) = (&client.state, &client.asked)
+            && client.hung_up
+            && !knew
+        {
+            (self.on_hang_up)(asked.number);
+        }
+        if matches!(client.state, State::Queued { .. }) && client.hung_up {
             self.drop_queued(token);
         } else if is_gone {
             self.remove_client(token);

@@ -133,11 +133,20 @@ fn connections_beyond_the_limit_are_told_so() {
         caller.assert_closed();
     }
     assert_eq!(house.refused("too_many_connections"), 100);
+    drop(outside);
+    let counters = house.counters();
+    let open = || counters.connections_open.load(Ordering::Relaxed);
+    await_that("they left", || open() == 8);
+    // One who was quick with a request is not reset before the answer is read.
+    let mut quick = house.connect();
+    await_that("the gate has answered", || open() == 9);
+    quick.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(quick.answer().status, 503);
+    quick.assert_closed_gently();
     for caller in &mut inside {
         assert_eq!(caller.ask("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status, 200);
     }
-    drop((inside, outside));
-    let counters = house.counters();
+    drop((inside, quick));
     await_that("everybody left", || {
         counters.connections_open.load(Ordering::Relaxed) == 0
     });
