@@ -20,10 +20,16 @@ impl EventLoop {
             return;
         };
         client.readable |= event.is_readable() || event.is_read_closed();
-        client.hung_up |= event.is_read_closed();
         let is_gone = event.is_error() || event.is_write_closed();
-        let waits = matches!(client.state, State::Queued { .. });
-        if waits && (is_gone || client.hung_up) {
+        let knew = client.hung_up;
+        client.hung_up |= is_gone || event.is_read_closed();
+        if let (State::Busy, Some(asked)) = (&client.state, &client.asked)
+            && client.hung_up
+            && !knew
+        {
+            (self.on_hang_up)(asked.number);
+        }
+        if matches!(client.state, State::Queued { .. }) && client.hung_up {
             self.drop_queued(token);
         } else if is_gone {
             self.remove_client(token);
@@ -69,13 +75,13 @@ impl EventLoop {
         }
         match client.read(&mut self.scratch) {
             Ok(Arrival::Bytes(bytes)) => {
-                let held = self.counters.buffered_bytes.load(Ordering::Relaxed);
-                if held.saturating_add(bytes) > self.limits.buffer_bytes {
+                if !self.has_room_for(token, bytes) {
                     return self.refuse_open(token, Refusal::BuffersFull);
                 }
-                client
-                    .inbox
-                    .push(self.scratch.get(..bytes).unwrap_or_default());
+                let input = self.scratch.get(..bytes).unwrap_or_default();
+                if let Some(client) = self.clients.get_mut(&token) {
+                    client.inbox.push(input);
+                }
                 if !self.needs_bytes(token) {
                     return;
                 }
@@ -83,11 +89,8 @@ impl EventLoop {
             Ok(Arrival::Nothing) => {}
             Ok(Arrival::End) | Err(_) => return self.remove_client(token),
         }
-        if self
-            .clients
-            .get(&token)
-            .is_some_and(|client| client.readable)
-        {
+        let client = self.clients.get(&token);
+        if client.is_some_and(|client| client.readable) {
             self.schedule_client(token);
         }
     }

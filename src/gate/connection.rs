@@ -50,9 +50,10 @@ pub(super) enum Standing {
     TurnedAway,
 }
 
-/// What an answer of the gate's own needs to know of the request.
+/// What the gate needs to know of a request while it is answered.
 #[derive(Debug)]
 pub(super) struct Remembered {
+    pub(super) number: u64,
     pub(super) request_id: Option<String>,
     pub(super) body: Body,
 }
@@ -118,7 +119,7 @@ impl Client {
     }
 
     /// A complete request takes its way: no deadline of ours until its answer comes.
-    pub(super) fn begin_request(&mut self, head: &Head) {
+    pub(super) fn begin_request(&mut self, head: &Head, number: u64) {
         self.deadline = None;
         self.ends = if head.closes {
             Ends::Connection
@@ -126,6 +127,7 @@ impl Client {
             Ends::Request
         };
         self.asked = Some(Remembered {
+            number,
             request_id: head.request_id.clone(),
             body: if head.method() == "HEAD" {
                 Body::Withheld

@@ -9,7 +9,7 @@ use super::counters::Counters;
 use super::inbox::Phase;
 use super::lane::LaneTable;
 use super::peer::PeerTable;
-use super::{GateError, Lane, Limits, Listen};
+use super::{GateError, Lane, Limits, Listen, OnHangUp};
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 use std::collections::HashMap;
@@ -55,6 +55,7 @@ pub(super) struct EventLoop {
     commands: Receiver<Command>,
     pub(super) limits: Limits,
     pub(super) counters: Arc<Counters>,
+    pub(super) on_hang_up: OnHangUp,
     pub(super) doors: Vec<Door>,
     pub(super) reserve: Reserve,
     pub(super) lanes: Vec<LaneTable>,
@@ -81,6 +82,7 @@ impl EventLoop {
         lanes: &[Lane],
         counters: Arc<Counters>,
         commands: Receiver<Command>,
+        on_hang_up: OnHangUp,
     ) -> Result<(Self, Arc<Waker>), GateError> {
         let poll = Poll::new().map_err(GateError::System)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(GateError::System)?;
@@ -108,6 +110,7 @@ impl EventLoop {
             commands,
             limits,
             counters,
+            on_hang_up,
             doors,
             reserve: Reserve::new(),
             lanes: tables,

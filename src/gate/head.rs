@@ -24,8 +24,7 @@ pub(super) enum Framing {
 /// A request head that passed every check.
 #[derive(Debug)]
 pub struct Head {
-    /// Request line and fields for the private server, without the body's length and the empty
-    /// line.
+    /// Request line and fields for the private server, but for what `into_wire` adds.
     bytes: Vec<u8>,
     method: Range<usize>,
     target: Range<usize>,
@@ -88,9 +87,11 @@ impl Head {
         self.bytes.capacity()
     }
 
-    /// The head for the private server, now that the body is known to have `body_bytes`.
-    pub(super) fn into_wire(self, body_bytes: usize) -> Vec<u8> {
+    /// The head for the private server: of the request with this `number`, whose body turned out to
+    /// have `body_bytes`.
+    pub(super) fn into_wire(self, number: u64, body_bytes: usize) -> Vec<u8> {
         let mut bytes = self.bytes;
+        let _ = write!(bytes, "X-Gate-Request: {number}\r\n");
         if self.framing != Framing::None {
             let _ = write!(bytes, "Content-Length: {body_bytes}\r\n");
         }

@@ -21,36 +21,39 @@ fn parse(text: &str) -> Result<Head, Refusal> {
 fn heads_are_rewritten() {
     let check = |text: &str, wire: &str| {
         let head = parse(text).unwrap_or_else(|refusal| panic!("{text:?}: {refusal:?}"));
-        let written = String::from_utf8(head.into_wire(7)).unwrap();
+        let written = String::from_utf8(head.into_wire(3, 7)).unwrap();
         assert_eq!(written, wire, "{text:?}");
     };
     check(
         "GET /a?b HTTP/1.1\r\nAccept: x\r\nhost: h:80\r\nX-Empty:\r\n\r\n",
-        "GET /a?b HTTP/1.1\r\nHost: h:80\r\nX-Gate-Peer: 127.0.0.1\r\nAccept: x\r\nX-Empty: \r\n\r\n",
+        "GET /a?b HTTP/1.1\r\nHost: h:80\r\nX-Gate-Peer: 127.0.0.1\r\n\
+         Accept: x\r\nX-Empty: \r\nX-Gate-Request: 3\r\n\r\n",
     );
     check(
-        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\nConnection: close, TE\r\nTE: chunked\r\n\
-         Keep-Alive: 5\r\nUpgrade: h2c\r\nExpect: 100-continue\r\nTrailer: a\r\nProxy-Foo: a\r\n\
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n\
+         Connection: close, TE\r\nTE: chunked\r\nKeep-Alive: 5\r\n\
+         Upgrade: h2c\r\nExpect: 100-continue\r\nTrailer: a\r\nProxy-Foo: a\r\n\
          x-gate-peer: 6.6.6.6\r\nX-GATE-Stream: 1\r\nX-Gat: kept\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: h\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gat: kept\r\nContent-Length: 7\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gat: kept\r\n\
+         X-Gate-Request: 3\r\nContent-Length: 7\r\n\r\n",
     );
     check(
         "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n",
-        "PUT / HTTP/1.1\r\nHost: h\r\nX-Gate-Peer: 127.0.0.1\r\nContent-Length: 7\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: h\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gate-Request: 3\r\nContent-Length: 7\r\n\r\n",
     );
     check(
         "GET / HTTP/1.0\r\n\r\n",
-        "GET / HTTP/1.1\r\nX-Gate-Peer: 127.0.0.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gate-Request: 3\r\n\r\n",
     );
     for target in ["http://real:1/a?b", "HTTPS://real:1/a?b"] {
         check(
             &format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n"),
-            "GET /a?b HTTP/1.1\r\nHost: real:1\r\nX-Gate-Peer: 127.0.0.1\r\n\r\n",
+            "GET /a?b HTTP/1.1\r\nHost: real:1\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gate-Request: 3\r\n\r\n",
         );
     }
     check(
         "GET http://[::1]:80 HTTP/1.1\r\nHost: other\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX-Gate-Peer: 127.0.0.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX-Gate-Peer: 127.0.0.1\r\nX-Gate-Request: 3\r\n\r\n",
     );
 }
 
@@ -129,7 +132,8 @@ fn what_parties_could_read_differently_is_refused() {
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\nContent-Length: 8\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
         "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
     ];
     for text in malformed {

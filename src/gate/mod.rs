@@ -9,23 +9,28 @@
 //! refuses, `relay` moves complete requests and their answers.
 //!
 //! ```text
-//!             accept                 request complete            connection free
-//!  (listener) ──────▶ Reading ─────────────────────▶ Queued ─────────────────────▶ Busy
-//!                     │  ▲ Idle, Head, Body          │ hung up: dropped            │
-//!    bad, too large,  │  │                           │ queue full: 503             │ answer complete
-//!    too late: 4xx/5xx│  │ all sent                  ▼                             ▼
-//!                     └──┼───────────────────────▶ Flushing ◀──────────────────────┘
-//!                        └───────────────────────────┤
-//!                                                    │ all sent, and it was the last answer
-//!                                                    ▼
-//!                                                 Closing ──▶ gone: the client closed, or 2 s passed
+//!           accept              request complete          connection free
+//! (listener) ────▶ Reading ────────────────────▶ Queued ──────────────────▶ Busy
+//!                  │  ▲ Idle, Head, Body         │  hung up: dropped         │
+//!   bad, too large,│  │                          │  full: 503                │ answer is
+//!   late: 4xx, 5xx │  │ all sent                 ▼                           ▼ complete
+//!                  └──┼──────────────────────▶ Flushing ◀────────────────────┘
+//!                     └─────────────────────────┤
+//!                                               │ all sent, and it was the last answer
+//!                                               ▼
+//!                                            Closing ──▶ gone: the client closed, or 2 s passed
 //! ```
 //!
 //! A request is passed on as origin-form HTTP/1.1 with an exact `Content-Length`; `Host` first,
-//! then `X-Gate-Peer` with the responsible client's address; fields that concern the connection and
-//! every `X-Gate-*` a client sends are left out, as they are from answers. An absolute-form target
-//! is taken apart into path and `Host` (RFC 9112 §3.2.2). The first request on each private
-//! connection carries `X-Gate-Warming: 1` and may be answered with anything.
+//! with `X-Gate-Peer`, the responsible client's address, and `X-Gate-Request`, a number that no
+//! other request has. Fields that concern the connection and every `X-Gate-*` a client sends are
+//! left out, as they are from answers. An absolute-form target is taken apart into path and `Host`
+//! (RFC 9112 §3.2.2). The first request on each private connection carries `X-Gate-Warming: 1` and
+//! may be answered with anything.
+//!
+//! A client may shut its side after a request and still gets the answer, unless the request would
+//! have to wait: then nobody can tell it from one that has given up. An answer is read from its
+//! private server as fast as it comes and waits here for a slow client, never there.
 
 mod accept;
 mod answer;
@@ -64,7 +69,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A private HTTP server, already listening and answering.
 #[derive(Debug, Clone)]
 pub struct Lane {
-    /// Its Unix socket. The file may be unlinked once [`start`] has returned.
+    /// Its Unix socket. The file may be unlinked once [`start`] has returned; lost connections are
+    /// then made anew by way of `/proc/self/fd`.
     pub socket: PathBuf,
     /// Connections to keep: as many requests as the server shall have at once.
     pub backends: usize,
@@ -78,6 +84,11 @@ pub struct Listen {
     /// The index of the lane for a request; one that does not exist means the last.
     pub route: fn(&Head) -> usize,
 }
+
+/// Told the number of a request (its `X-Gate-Request`) whose client closed its side while a private
+/// server had it. Called on the gate's thread, so it must not wait. Whether that cancels the work
+/// is the listener's decision; a later answer is thrown away if the client is really gone.
+pub type OnHangUp = Box<dyn Fn(u64) + Send>;
 
 /// Why the gate cannot start.
 #[derive(Debug)]
@@ -127,7 +138,12 @@ pub struct Gate {
 
 /// Starts the gate. Returns when every connection to the private servers is warm and the listeners
 /// are served.
-pub fn start(limits: Limits, listeners: Vec<Listen>, lanes: &[Lane]) -> Result<Gate, GateError> {
+pub fn start(
+    limits: Limits,
+    listeners: Vec<Listen>,
+    lanes: &[Lane],
+    on_hang_up: OnHangUp,
+) -> Result<Gate, GateError> {
     if lanes.is_empty() || lanes.iter().any(|lane| lane.backends == 0) {
         return Err(GateError::NoBackends);
     }
@@ -139,8 +155,14 @@ pub fn start(limits: Limits, listeners: Vec<Listen>, lanes: &[Lane]) -> Result<G
     let counters = Arc::new(Counters::new(lanes.len()));
     let (commands, received) = mpsc::channel();
     let (ready, warmed) = mpsc::channel();
-    let (event_loop, waker) =
-        EventLoop::new(limits, listeners, lanes, Arc::clone(&counters), received)?;
+    let (event_loop, waker) = EventLoop::new(
+        limits,
+        listeners,
+        lanes,
+        Arc::clone(&counters),
+        received,
+        on_hang_up,
+    )?;
     let thread = std::thread::Builder::new()
         .name("gate".to_owned())
         .spawn(move || event_loop.run(ready))

@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering;
 impl EventLoop {
     /// A complete request goes to a private server, into the queue, or back.
     pub(super) fn admit_request(&mut self, token: Token, request: Request) {
-        self.counters.requests_total.fetch_add(1, Ordering::Relaxed);
+        let requests = &self.counters.requests_total;
+        let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
         let max_queue = self.limits.queue_length;
         let last_lane = self.lanes.len().saturating_sub(1);
         let Some(client) = self.clients.get_mut(&token) else {
@@ -24,7 +25,7 @@ impl EventLoop {
         let Some(lane) = self.lanes.get_mut(index) else {
             return;
         };
-        client.begin_request(&request.head);
+        client.begin_request(&request.head, number);
         if let Some(place) = lane.take() {
             client.state = State::Busy;
             client.recount();
@@ -51,7 +52,12 @@ impl EventLoop {
             head_only: request.head.method() == "HEAD",
             is_http_10: request.head.is_http_10,
         };
-        let head = request.head.into_wire(request.body.len());
+        let asking = self
+            .clients
+            .get(&token)
+            .and_then(|client| client.asked.as_ref());
+        let number = asking.map_or(0, |asked| asked.number);
+        let head = request.head.into_wire(number, request.body.len());
         let purpose = Purpose::Client(token);
         let registry = self.poll.registry();
         if backend

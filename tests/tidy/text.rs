@@ -43,7 +43,7 @@ fn check_line_lengths(path: &str, text: &str) -> Vec<Violation> {
         let counted = if is_comment {
             line.to_owned()
         } else {
-            without_literals(code)
+            without_literals(line, code)
         };
         let chars = counted.chars().count();
         let rule = format!("{chars} characters, at most {LINE_CHARS} in a line");
@@ -54,12 +54,12 @@ fn check_line_lengths(path: &str, text: &str) -> Vec<Violation> {
 }
 
 /// Code whose literals were blanked, with each run of blanks behind its indentation as one.
-fn without_literals(code: &str) -> String {
+fn without_literals(line: &str, code: &str) -> String {
     let words: Vec<_> = code.split_whitespace().collect();
     if words.is_empty() {
         return String::new();
     }
-    let indentation = code.len() - code.trim_start().len();
+    let indentation = line.len() - line.trim_start().len();
     " ".repeat(indentation) + &words.join(" ")
 }
 

@@ -54,7 +54,7 @@ fn lost_private_connections_are_reported_and_made_anew() {
         socket: socket.clone(),
         backends: 2,
     };
-    let gate = start(Limits::default(), vec![listen], &[lane]).unwrap();
+    let gate = start(Limits::default(), vec![listen], &[lane], Box::new(|_| ())).unwrap();
     // Connections are made anew although the file is gone.
     std::fs::remove_file(&socket).unwrap();
     let counters = gate.counters();
@@ -104,7 +104,7 @@ fn lost_private_connections_are_reported_and_made_anew() {
 #[test]
 fn a_gate_without_private_servers_does_not_start() {
     let check = |lanes: &[Lane], expected: &str| {
-        let error = start(Limits::default(), Vec::new(), lanes).unwrap_err();
+        let error = start(Limits::default(), Vec::new(), lanes, Box::new(|_| ())).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     };
     check(&[], "at least one backend");

@@ -9,8 +9,8 @@ use super::{Counters, Gate, Lane, Limits, Listen, start};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Request, Response, Server};
@@ -22,12 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Turnstile {
     arrived: AtomicUsize,
+    last_number: AtomicU64,
     open: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Turnstile {
-    fn pass(&self) {
+    fn pass(&self, request: &Request) {
+        let mut headers = request.headers().iter();
+        let number = headers
+            .find(|header| header.field.equiv("X-Gate-Request"))
+            .unwrap();
+        let number = number.value.as_str().parse().unwrap();
+        self.last_number.store(number, Ordering::SeqCst);
         self.arrived.fetch_add(1, Ordering::SeqCst);
         let open = self.open.lock().unwrap();
         let (_open, wait) = self
@@ -38,7 +45,10 @@ impl Turnstile {
     }
 
     fn open(&self) {
-        *self.open.lock().unwrap() = true;
+        *self
+            .open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = true;
         self.opened.notify_all();
     }
 }
@@ -48,6 +58,7 @@ struct House {
     gate: Option<Gate>,
     address: SocketAddr,
     turnstile: Arc<Turnstile>,
+    hang_ups: mpsc::Receiver<u64>,
     servers: Vec<(Arc<Server>, Vec<JoinHandle<()>>)>,
     leaving: Arc<AtomicBool>,
     dir: PathBuf,
@@ -84,7 +95,9 @@ impl House {
             lanes.push(Lane { socket, backends });
         }
         let route = |head: &super::Head| usize::from(head.path().starts_with("/ops"));
-        let gate = start(limits, vec![Listen { listener, route }], &lanes).unwrap();
+        let (told, hang_ups) = mpsc::channel();
+        let on_hang_up = Box::new(move |number| told.send(number).unwrap_or_default());
+        let gate = start(limits, vec![Listen { listener, route }], &lanes, on_hang_up).unwrap();
         // The gate must not need the files any more.
         for lane in &lanes {
             std::fs::remove_file(&lane.socket).unwrap();
@@ -93,6 +106,7 @@ impl House {
             address: gate.local_addrs()[0],
             gate: Some(gate),
             turnstile,
+            hang_ups,
             servers,
             leaving,
             dir,
@@ -178,7 +192,7 @@ fn respond(lane: &str, mut request: Request, turnstile: &Turnstile) {
         "/unread" => respond(request, b"body ignored".to_vec()),
         "/empty" => drop(request.respond(Response::empty(204))),
         "/hold" => {
-            turnstile.pass();
+            turnstile.pass(&request);
             respond(request, b"held".to_vec());
         }
         "/dropped" => drop(request),
@@ -311,6 +325,12 @@ impl Caller {
         };
         self.unread.extend_from_slice(&buffer[..bytes]);
         bytes
+    }
+
+    /// Ended by a close, not by a reset.
+    fn assert_closed_gently(&mut self) {
+        let ending = self.stream.read(&mut [0]);
+        assert_eq!(ending.expect("the connection was reset"), 0);
     }
 
     fn assert_closed(&mut self) {

@@ -140,22 +140,26 @@ fn requests_of_clients_that_hung_up_are_dropped() {
 }
 
 #[test]
-fn a_client_gone_during_its_call_frees_its_connection_with_the_answer() {
+fn a_client_gone_during_its_call_is_reported_once() {
     let house = House::new(Limits::default(), 1);
     let counters = house.counters();
     let mut gone = house.connect();
+    assert_eq!(gone.ask(GET).status, 200);
     gone.send(HOLD);
     await_that("the worker holds", || {
         house.turnstile.arrived.load(Ordering::SeqCst) == 1
     });
-    gone.stream.shutdown(std::net::Shutdown::Both).unwrap();
     drop(gone);
+    let number = house.hang_ups.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(number, 2);
+    assert_eq!(number, house.turnstile.last_number.load(Ordering::SeqCst));
     house.turnstile.open();
     house.assert_alive();
     await_that("nobody is left", || {
         counters.connections_open.load(Ordering::Relaxed) == 0
             && counters.lanes[0].busy.load(Ordering::Relaxed) == 0
     });
+    assert!(house.hang_ups.try_recv().is_err());
 }
 
 #[test]

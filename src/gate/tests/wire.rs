@@ -8,13 +8,15 @@ fn a_request_reaches_its_lane_rewritten() {
     let house = House::new(Limits::default(), 2);
     let mut caller = house.connect();
     let answer = caller.ask(
-        "GET /seen?x=1 HTTP/1.1\r\nHost: example\r\nConnection: keep-alive, upgrade\r\nUpgrade: x\r\n\
-         X-Gate-Peer: 6.6.6.6\r\nTE: chunked\r\nExpect: 100-continue\r\nAccept: y\r\n\r\n",
+        "GET /seen?x=1 HTTP/1.1\r\nHost: example\r\nConnection: keep-alive, upgrade\r\n\
+         Upgrade: x\r\nX-Gate-Peer: 6.6.6.6\r\n\
+         TE: chunked\r\nExpect: 100-continue\r\nAccept: y\r\n\r\n",
     );
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("X-Gate-Secret"), None);
     assert_eq!(answer.header("Connection"), None);
-    let expected = "main GET /seen?x=1\nHost: example\nX-Gate-Peer: 127.0.0.1\nAccept: y\n";
+    let expected = "main GET /seen?x=1\nHost: example\nX-Gate-Peer: 127.0.0.1\nAccept: y\n\
+        X-Gate-Request: 1\n";
     assert_eq!(answer.text(), expected);
     let answer = caller.ask("GET /ops HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(answer.text(), "ops /ops");
@@ -97,7 +99,12 @@ fn continue_comes_from_the_gate() {
 /// One request that must be refused with `status` and the connection closed, the service unharmed.
 fn check_refused(house: &House, request: &[u8], status: u16) {
     let mut caller = house.connect();
-    let answer = caller.ask(request);
+    // Closing without reading on would break the sending off, and might reset the answer away.
+    caller
+        .stream
+        .write_all(request)
+        .expect("the gate stopped reading");
+    let answer = caller.answer();
     let shown = String::from_utf8_lossy(&request[..request.len().min(200)]);
     assert_eq!(answer.status, status, "{shown:?}");
     assert_eq!(answer.header("Connection"), Some("close"), "{shown:?}");
@@ -117,7 +124,7 @@ fn check_refused(house: &House, request: &[u8], status: u16) {
             .is_some_and(|id| id.len() == 32),
         "{shown:?}"
     );
-    caller.assert_closed();
+    caller.assert_closed_gently();
 }
 
 #[test]
@@ -225,4 +232,29 @@ fn a_trusted_proxy_names_the_client() {
         "{}",
         answer.text()
     );
+}
+
+#[test]
+fn nothing_that_passes_the_gate_hurts_a_private_server() {
+    let house = House::new(Limits::default(), 2);
+    let valid = b"POST /echo?a=b HTTP/1.1\r\nHost: localhost:80\r\nX-Request-Id: 1\r\n\
+        Accept: a/b, c;d=e\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
+        HEAD /seen HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTE: trailers\r\n\r\nabc";
+    for request in mutated(valid, 2000) {
+        let mut caller = house.connect();
+        caller.send(&request);
+        let _ = caller.stream.shutdown(std::net::Shutdown::Write);
+        while caller.read_more() > 0 {}
+        let answer = String::from_utf8_lossy(&caller.unread);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 "),
+            "{answer}"
+        );
+    }
+    let counters = house.counters();
+    assert!(counters.requests_total.load(Ordering::Relaxed) > 1000);
+    assert!(house.refused("malformed") > 500);
+    assert_eq!(counters.lanes[0].lost_total.load(Ordering::Relaxed), 0);
+    assert_eq!(counters.lanes[0].ready.load(Ordering::Relaxed), 2);
+    house.assert_alive();
 }
