@@ -75,9 +75,15 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
     if request.as_reader().read_to_end(&mut body).is_err() {
         return Answer::error(400, "the body did not arrive whole");
     }
+    let cancel = shared.services.mcp.new_cancel();
+    let number = header(request, "X-Gate-Request").and_then(|number| number.parse().ok());
+    let _entry = number
+        .filter(|_| transport.is_cancelled_by_hang_up())
+        .map(|number| shared.under_way.enter(number, cancel.clone()));
     let context = CallContext {
         caller: &caller,
         request_id,
+        cancel: &cancel,
     };
     match shared.services.mcp.answer(&body, &transport, &context) {
         Reply::Accepted => Answer::empty(202),

@@ -3,6 +3,7 @@
 //! however busy the tools are.
 
 mod exposure;
+mod hang_up;
 mod mcp_endpoint;
 mod ops;
 mod origin;
@@ -106,6 +107,7 @@ struct Shared {
     rules: AccessRules,
     gate_counters: std::sync::OnceLock<Arc<gate::Counters>>,
     workers: worker::Gauge,
+    under_way: hang_up::UnderWay,
     stopping: AtomicBool,
 }
 
@@ -142,6 +144,7 @@ impl HttpServer {
             rules: AccessRules::new(config, is_loopback(config.bind.ip())),
             gate_counters: std::sync::OnceLock::new(),
             workers: worker::Gauge::new(config.workers),
+            under_way: hang_up::UnderWay::default(),
             stopping: AtomicBool::new(false),
         });
         let (mut servers, mut lanes) = (Vec::new(), Vec::new());
@@ -162,8 +165,10 @@ impl HttpServer {
             listener,
             route: route::lane,
         };
-        let gate =
-            gate::start(gate_limits(config), vec![listen], &lanes).map_err(HttpError::Gate)?;
+        let under_way = shared.under_way.clone();
+        let on_hang_up = Box::new(move |number| under_way.hang_up(number));
+        let gate = gate::start(gate_limits(config), vec![listen], &lanes, on_hang_up)
+            .map_err(HttpError::Gate)?;
         let _ = shared.gate_counters.set(gate.counters());
         runtime_dir.unlink_sockets();
         Ok(Self {

@@ -30,6 +30,19 @@ pub enum Transport {
     Stdio,
 }
 
+impl Transport {
+    /// Whether a client that goes away cancels what it asked for: from 2026-07-28 on.
+    pub fn is_cancelled_by_hang_up(&self) -> bool {
+        match self {
+            Self::Http(headers) => headers
+                .protocol_version
+                .as_deref()
+                .is_some_and(revision::is_modern_date),
+            Self::Stdio => false,
+        }
+    }
+}
+
 /// The era of a request whose envelope is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Era {

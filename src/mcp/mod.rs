@@ -10,6 +10,7 @@ mod wire;
 
 use std::sync::Arc;
 
+use crate::domain::run::Cancel;
 use crate::tools::Tools;
 
 pub use classify::{ClientHeaders, Transport};
@@ -50,5 +51,10 @@ impl Server {
     /// A server of these tools.
     pub fn new(tools: Arc<Tools>) -> Self {
         Self { tools }
+    }
+
+    /// A flag that ends what one message starts.
+    pub fn new_cancel(&self) -> Cancel {
+        self.tools.new_cancel()
     }
 }

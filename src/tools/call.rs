@@ -13,7 +13,7 @@ use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
-use crate::domain::run::{Job, Observer, Returned};
+use crate::domain::run::{Cancel, Job, Observer, Returned};
 use crate::domain::tool::{Definition, Tool};
 use crate::guard::Refusal;
 use crate::metrics::{CallKind, Phase};
@@ -29,6 +29,8 @@ pub struct CallContext<'a> {
     pub caller: &'a Caller,
     /// For logs.
     pub request_id: &'a str,
+    /// Ends what the call runs.
+    pub cancel: &'a Cancel,
 }
 
 /// There is no such tool, or none that this caller sees.
@@ -212,7 +214,9 @@ impl Tools {
             .guard
             .enter(context.caller.principal(), acquire)
             .map_err(refused)?;
-        let ended = self.engine.run(&job, acquire, &self.stop, &mut NoClient);
+        let ended = self
+            .engine
+            .run(&job, acquire, context.cancel, &mut NoClient);
         drop(slot);
         *ran = ended.duration;
         self.metrics.observe_phase(

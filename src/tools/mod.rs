@@ -98,6 +98,11 @@ impl Tools {
         self.guard.counts().active
     }
 
+    /// A flag for one call, that [`Tools::cancel_runs`] reaches too.
+    pub fn new_cancel(&self) -> Cancel {
+        self.stop.child()
+    }
+
     /// Ends every run, now and from now on.
     pub fn cancel_runs(&self) {
         self.stop.cancel();
