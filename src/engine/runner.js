@@ -109,17 +109,28 @@ function toJson(root, limit) {
   const ancestors = [];
   let bytes = 0;
 
-  function put(text) {
-    bytes += byteLength(text);
+  function count(more) {
+    bytes += more;
     if (bytes > limit) {
       throw new Refusal('output_too_large', 'the result is larger than ' + limit + ' bytes');
     }
+  }
+
+  function put(text) {
+    count(byteLength(text));
     parts.push(text);
+  }
+
+  // Copies of a huge text could fill the memory before its length is looked at.
+  function quote(text) {
+    count(text.length);
+    count(-text.length);
+    return stringify(call(toWellFormed, text));
   }
 
   function primitive(value) {
     switch (typeof value) {
-      case 'string': return stringify(call(toWellFormed, value));
+      case 'string': return quote(value);
       case 'number': return isFinite(value) ? stringify(value) : 'null';
       case 'boolean': return value ? 'true' : 'false';
       case 'object': return value === null ? 'null' : undefined;
@@ -143,15 +154,29 @@ function toJson(root, limit) {
     return value !== undefined && typeof value !== 'function' && typeof value !== 'symbol';
   }
 
-  function read(object, key, path) {
+  // Whatever the author's getters, toJSON methods and proxies throw is told by its path.
+  function guard(path, read) {
     try {
-      return object[key];
-    } catch {
-      throw invalid(path, 'could not be read: its getter threw');
+      return read();
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      throw invalid(path, 'could not be read: ' + first(guarded(() => error, 'it threw')));
     }
   }
 
-  function write(value, path, depth) {
+  const member = (object, key, path) => guard(path, () => converted(object[key]));
+
+  // As JSON.stringify: toJSON is asked once, and what it gives is written as it is.
+  function converted(value) {
+    if (typeof value !== 'object' || value === null) return value;
+    if (types.isDate(value) || refusedKind(value)) return value;
+    const { toJSON } = value;
+    return typeof toJSON === 'function' ? call(toJSON, value, '') : value;
+  }
+
+  const write = (value, path, depth) => guard(path, () => writeValue(value, path, depth));
+
+  function writeValue(value, path, depth) {
     const simple = primitive(value);
     if (simple !== undefined) return put(simple);
     if (typeof value === 'bigint') throw invalid(path, 'is a BigInt: use Number(…) or String(…)');
@@ -159,26 +184,14 @@ function toJson(root, limit) {
       const valid = isFinite(call(getTime, value));
       return put(valid ? '"' + call(toISOString, value) + '"' : 'null');
     }
-    if (types.isBoxedPrimitive(value)) return write(value.valueOf(), path, depth);
     const refused = refusedKind(value);
     if (refused) throw invalid(path, refused);
     if (ancestors.includes(value)) throw invalid(path, 'is circular: it contains itself');
     if (depth >= MAX_DEPTH) throw invalid(path, 'is nested deeper than ' + MAX_DEPTH + ' levels');
-    const convert = read(value, 'toJSON', path);
     ancestors.push(value);
-    if (typeof convert === 'function') {
-      let converted;
-      try {
-        converted = call(convert, value, '');
-      } catch {
-        throw invalid(path, 'could not be read: its toJSON threw');
-      }
-      if (present(converted)) write(converted, path, depth + 1); else put('null');
-    } else if (isArray(value)) {
-      writeArray(value, path, depth);
-    } else {
-      writeObject(value, path, depth);
-    }
+    if (types.isBoxedPrimitive(value)) write(value.valueOf(), path, depth + 1);
+    else if (isArray(value)) writeArray(value, path, depth);
+    else writeObject(value, path, depth);
     ancestors.pop();
   }
 
@@ -187,35 +200,30 @@ function toJson(root, limit) {
     for (let index = 0; index < array.length; index++) {
       if (index > 0) put(',');
       const at = path + '[' + index + ']';
-      const item = read(array, index, at);
+      const item = member(array, index, at);
       if (present(item)) write(item, at, depth + 1); else put('null');
     }
     put(']');
   }
 
   function writeObject(object, path, depth) {
-    let names;
-    try {
-      names = keys(object);
-    } catch {
-      throw invalid(path, 'could not be read: listing its keys threw');
-    }
     put('{');
     let comma = '';
-    for (const name of names) {
+    for (const name of keys(object)) {
       const at = path + '.' + name;
-      const item = read(object, name, at);
+      const item = member(object, name, at);
       if (!present(item)) continue;
-      put(comma + stringify(call(toWellFormed, name)) + ':');
+      put(comma + quote(name) + ':');
       write(item, at, depth + 1);
       comma = ',';
     }
     put('}');
   }
 
-  if (root === undefined) return 'null';
-  if (!present(root)) throw invalid('$', 'is a ' + typeof root + ': return a JSON value');
-  write(root, '$', 0);
+  const value = guard('$', () => converted(root));
+  if (value === undefined) return 'null';
+  if (!present(value)) throw invalid('$', 'is a ' + typeof value + ': return a JSON value');
+  write(value, '$', 0);
   return parts.join('');
 }
 
