@@ -3,6 +3,13 @@
 // fd 4, out on fd 3 behind the job's nonce. Whatever it needs later it takes before the author's code
 // can change it.
 'use strict';
+// One block around all: the author's code is compiled in the global scope and must neither see nor
+// overwrite what is declared here.
+{
+const {
+  AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
+  Object, Promise, SharedArrayBuffer, String, TypeError, process,
+} = globalThis;
 const fs = require('fs');
 const vm = require('vm');
 const { createRequire } = require('module');
@@ -371,3 +378,4 @@ listener.once('message', () => {
   });
   writeLine(stringify({ ready: { node: process.versions.node } }));
 });
+}
