@@ -82,14 +82,14 @@ function compileError(error, code) {
     new vm.Script('(async function anonymous(args,ctx,require\n) {\n' + code + '\n})',
       { filename: 'tool.js' });
   } catch (positioned) {
-    const at = /^tool\.js:(\d+)\n.*\n([ \t]*)\^/.exec(String(positioned.stack));
+    const at = /^tool\.js:(\d+)\n(?:.*\n([ \t]*)\^)?/.exec(String(positioned.stack));
     if (at) {
       const lines = code.split(/\r\n|[\n\r\u2028\u2029]/).length;
       const line = Number(at[1]) - 2;
       found.line = Math.min(Math.max(line, 1), lines);
       if (line === found.line) {
         found.message = String(positioned.message);
-        found.column = at[2].length + 1;
+        if (at[2] !== undefined) found.column = at[2].length + 1;
       }
     }
   }
