@@ -291,10 +291,11 @@ function runJob(job) {
   };
   const ask = (kind, key, params) => new Promise((resolve, reject) => {
     if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
+    const body = ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params);
     const id = asked.size + 1;
     asked.set(id, { resolve, reject });
     listener.ref();
-    send('{"ask":{"id":' + id + ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params) + '}}');
+    send('{"ask":{"id":' + id + body + '}}');
   });
   const ctx = Object.freeze({
     signal: abort.signal,
