@@ -270,6 +270,8 @@ function runJob(job) {
 
   const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
   const finish = body => {
+    // On a line of its own, whatever the code may have written to this descriptor.
+    if (!finished) writeLine('');
     send('{"done":' + body + '}');
     finished = true;
     reallyExit(0);
