@@ -240,15 +240,19 @@ function guarded(read, otherwise) {
   try { return String(read()); } catch { return otherwise; }
 }
 
+function isError(value) {
+  try { return types.isNativeError(value) || value instanceof Error; } catch { return false; }
+}
+
 function describeThrown(thrown) {
-  if (!types.isNativeError(thrown) && !(thrown instanceof Error)) {
+  if (!isError(thrown)) {
     return { message: first(guarded(() => thrown, 'a value that has no text')) };
   }
   const message = guarded(() => thrown.message, '');
   const name = guarded(() => thrown.name, 'Error');
   const found = { message: first(name === 'Error' && message ? message : name + (message ? ': ' + message : '')) };
   const frames = guarded(() => thrown.stack, '').split('\n').filter(line => /^\s+at /.test(line));
-  const at = frames.map(line => /tool\.js:(\d+):(\d+)/.exec(line)).find(Boolean);
+  const at = frames.map(line => /[ (]tool\.js:(\d+):(\d+)\)?$/.exec(line)).find(Boolean);
   if (at && Number(at[1]) > 2) {
     found.line = Number(at[1]) - 2;
     found.column = Number(at[2]);
