@@ -65,8 +65,8 @@ const listener = new Worker(`
   parentPort.postMessage('');
 `, { eval: true, stdin: false, env: {}, execArgv: [] });
 
-function first(code) {
-  return code.length <= MAX_TEXT ? code : code.slice(0, MAX_TEXT) + '…';
+function first(text) {
+  return call(toWellFormed, text.length <= MAX_TEXT ? text : text.slice(0, MAX_TEXT) + '…');
 }
 
 // ---- compiling -------------------------------------------------------------------------------
