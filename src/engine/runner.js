@@ -13,7 +13,7 @@ const {
 const fs = require('fs');
 const vm = require('vm');
 const { createRequire } = require('module');
-const { types } = require('util');
+const types = { ...require('util').types };
 const { Worker } = require('worker_threads');
 
 const AsyncFunction = (async () => {}).constructor;
@@ -21,11 +21,12 @@ const { stringify, parse } = JSON;
 const { keys } = Object;
 const { isArray } = Array;
 const { isFinite } = Number;
-const byteLength = Buffer.byteLength;
+const { byteLength, from } = Buffer;
 const isView = ArrayBuffer.isView;
 const toISOString = Date.prototype.toISOString;
 const getTime = Date.prototype.getTime;
 const toWellFormed = String.prototype.toWellFormed;
+const { then } = Promise.prototype;
 const writeSync = fs.writeSync;
 const reallyExit = process.reallyExit.bind(process);
 const call = Function.prototype.call.bind(Function.prototype.call);
@@ -36,7 +37,7 @@ const MAX_NOTE_BYTES = 65536;
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
-  let bytes = Buffer.from(text + '\n');
+  let bytes = from(text + '\n');
   while (bytes.length > 0) {
     try {
       bytes = bytes.subarray(writeSync(3, bytes));
@@ -281,7 +282,7 @@ function runJob(job) {
     reallyExit(0);
   };
   const fail = (kind, found) => finish(stringify({
-    kind, message: found.message, line: found.line, column: found.column,
+    __proto__: null, kind, message: found.message, line: found.line, column: found.column,
   }));
   const threw = thrown => fail('threw', describeThrown(thrown));
   const ended = code => fail('threw', { message: 'process ended with ' + code + ' before returning' });
@@ -353,7 +354,7 @@ function runJob(job) {
   };
   const require = createRequire((job.layer || '/workspace') + '/tool.js');
   const args = job.args === undefined ? {} : parse(job.args);
-  run(args, ctx, require).then(succeed, threw);
+  call(then, run(args, ctx, require), succeed, threw);
 }
 
 // ---- checking --------------------------------------------------------------------------------
