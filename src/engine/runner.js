@@ -376,6 +376,12 @@ for (const name of keys(process.env)) if (!(name in kept)) delete process.env[na
 Object.assign(process.env, kept);
 for (const name of ['require', 'module', 'exports', '__filename', '__dirname']) delete globalThis[name];
 
+// Printing waits for the reader. Otherwise output piles up in memory, and its end is lost with the
+// process, which is just what a failure should show.
+for (const { _handle: pipe } of [process.stdout, process.stderr]) {
+  if (pipe && pipe.setBlocking) pipe.setBlocking(true);
+}
+
 listener.once('message', () => {
   listener.on('message', function receive(line) {
     const frame = parse(line);
