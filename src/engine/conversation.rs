@@ -108,7 +108,10 @@ impl Conversation<'_> {
     ) -> Result<Returned, Failure> {
         let outcome = self.stay(job, cancel, observer);
         outcome.map_err(|mut failure| {
-            failure.stderr = self.stderr.text();
+            // Replacing broken UTF-8 makes text longer.
+            let text = self.stderr.text();
+            let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
+            failure.stderr = text.get(start..).unwrap_or_default().to_owned();
             failure
         })
     }
