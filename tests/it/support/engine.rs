@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::base::text::clip;
 use dynamic_mcp::docker::{Container, Daemon};
 use dynamic_mcp::domain::failure::{Failure, FailureKind};
 use dynamic_mcp::domain::image::ImageRef;
@@ -144,7 +145,7 @@ impl Fixture {
             while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let got = outcome_text(&self.run(job).outcome);
                 if !matches(expected, &got) {
-                    let code: String = job.code.chars().take(300).collect();
+                    let (code, got) = (clip(&job.code, 400), clip(&got, 400));
                     let mut differences = differences.lock().unwrap();
                     writeln!(differences, "{code}\n  want {expected}\n  got  {got}").unwrap();
                 }
