@@ -281,6 +281,8 @@ impl DockerCell {
 
     /// Kills the container and waits until it is gone.
     fn destroy(mut self) {
+        // A daemon with output that nobody takes would wait with the kill.
+        self.streams = None;
         let id = std::mem::take(&mut self.id);
         self.forge_disposal.now(&id);
     }
@@ -288,6 +290,7 @@ impl DockerCell {
 
 impl Drop for DockerCell {
     fn drop(&mut self) {
+        self.streams = None;
         if !self.id.is_empty() {
             self.forge_disposal.later(std::mem::take(&mut self.id));
         }
