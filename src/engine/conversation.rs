@@ -23,6 +23,8 @@ const FRAME_OVERHEAD_BYTES: usize = 128 * 1024;
 const CANCEL_CHECK: Duration = Duration::from_millis(50);
 /// What code gets to react to `ctx.signal` before its cell is destroyed.
 const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How long what was printed last may take after `done`.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the news of an exit may take after the streams ended.
 const EXIT_NEWS: Duration = Duration::from_secs(5);
 
@@ -81,6 +83,7 @@ pub(super) fn converse(
         frames: FrameReader::new(result_limit.saturating_add(FRAME_OVERHEAD_BYTES)),
         stderr: Tail::new(STDERR_TAIL_BYTES),
         drained: 0,
+        finished: false,
     };
     let outcome = conversation.run(job, cancel, observer);
     Ended {
@@ -97,6 +100,8 @@ struct Conversation<'a> {
     frames: FrameReader,
     stderr: Tail,
     drained: usize,
+    /// Whether the runner has said `done`.
+    finished: bool,
 }
 
 impl Conversation<'_> {
@@ -108,6 +113,7 @@ impl Conversation<'_> {
     ) -> Result<Returned, Failure> {
         let outcome = self.stay(job, cancel, observer);
         outcome.map_err(|mut failure| {
+            self.hear_out();
             // Replacing broken UTF-8 makes text longer.
             let text = self.stderr.text();
             let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
@@ -159,6 +165,23 @@ impl Conversation<'_> {
         }
     }
 
+    /// What was printed before a failure may still be on its way: its stream is another than the
+    /// frames'. The runner ends after `done`, and then so do its streams.
+    fn hear_out(&mut self) {
+        let deadline = Deadline::after(LAST_WORDS);
+        while self.finished && self.drained <= MAX_DRAINED_BYTES {
+            let (stderr, drained) = (&mut self.stderr, &mut self.drained);
+            let heard = self.cell.hear(deadline, &mut |output| match output {
+                Output::Frames(bytes) => *drained += bytes.len(),
+                Output::Printed(bytes) => {
+                    *drained += bytes.len();
+                    stderr.push(bytes);
+                }
+            });
+            self.finished = matches!(heard, Ok(Heard::Output));
+        }
+    }
+
     fn hear(&mut self) -> Result<(Heard, Vec<FromRunner>), Failure> {
         let (frames, stderr, drained) = (&mut self.frames, &mut self.stderr, &mut self.drained);
         let mut complete = Vec::new();
@@ -183,7 +206,10 @@ impl Conversation<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Option<Result<Returned, Failure>>, Failure> {
         match frame {
-            FromRunner::Done(done) => return Ok(Some(self.judge(done))),
+            FromRunner::Done(done) => {
+                self.finished = true;
+                return Ok(Some(self.judge(done)));
+            }
             FromRunner::Log { level, data } => observer.log(&level, &data),
             FromRunner::Progress {
                 done,
