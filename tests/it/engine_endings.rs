@@ -237,12 +237,10 @@ fn failures_show_the_last_4_kb_that_were_printed() {
         let failure = fixture.failure(code);
         assert_eq!(failure.stderr, expected, "{code}: {failure:?}");
     };
-    for _ in 0..5 {
-        check(
-            "console.log('out'); console.error('err'); throw 1",
-            "out\nerr\n",
-        );
-    }
+    check(
+        "console.log('out'); console.error('err'); throw 1",
+        "out\nerr\n",
+    );
     let tail = format!("{}\nlast\n", "x".repeat(4096 - 6));
     check(
         "console.log('x'.repeat(1e6)); console.error('last'); throw 1",
@@ -273,6 +271,23 @@ fn failures_show_the_last_4_kb_that_were_printed() {
     assert_eq!(fixture.failure_of(&slow).stderr, "so far\n");
     let broken = fixture.failure("process.stderr.write(Buffer.alloc(9000, 0xff)); throw 1");
     assert!(broken.stderr.len() <= 4096, "{}", broken.stderr.len());
+}
+
+/// The daemon brings output and frames by different ways.
+#[test]
+fn what_was_printed_last_is_not_overtaken_by_the_failure() {
+    let fixture = Fixture::new();
+    let code = "console.error('x'.repeat(30000)); console.error('end'); throw 1";
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..6 {
+                    let failure = fixture.failure(code);
+                    assert!(failure.stderr.ends_with("x\nend\n"), "{failure:?}");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -160,6 +160,11 @@ impl Fixture {
         assert!(differences.is_empty(), "\n{differences}");
     }
 
+    /// Nothing of a run is left, now: it was killed and confirmed before its answer.
+    pub(crate) fn assert_gone(&self, what: &str) {
+        assert_eq!(self.containers(), [], "left of: {what}");
+    }
+
     /// This engine's containers on the daemon, in any state.
     pub(crate) fn containers(&self) -> Vec<Container> {
         owned_by(&self.daemon, &self.owners.own)
