@@ -84,6 +84,7 @@ pub(super) fn converse(
         stderr: Tail::new(STDERR_TAIL_BYTES),
         drained: 0,
         finished: false,
+        aborted: false,
     };
     let outcome = conversation.run(job, cancel, observer);
     Ended {
@@ -102,6 +103,13 @@ struct Conversation<'a> {
     drained: usize,
     /// Whether the runner has said `done`.
     finished: bool,
+    /// Whether the runner was told of a cancellation.
+    aborted: bool,
+}
+
+/// The caller, or the server's shutdown, stopped the call.
+pub(super) fn cancelled() -> Failure {
+    Failure::new(FailureKind::Cancelled, "the call was cancelled")
 }
 
 impl Conversation<'_> {
@@ -114,6 +122,10 @@ impl Conversation<'_> {
         let outcome = self.stay(job, cancel, observer);
         outcome.map_err(|mut failure| {
             self.hear_out();
+            // Code that heard of the cancellation and stopped did as it was told.
+            if self.aborted && failure.kind == FailureKind::Threw {
+                failure = cancelled();
+            }
             // Replacing broken UTF-8 makes text longer.
             let text = self.stderr.text();
             let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
@@ -137,10 +149,9 @@ impl Conversation<'_> {
             result_limit: self.result_limit,
         };
         self.cell.send(&frame.encode(), self.deadline)?;
-        let mut aborted = false;
         loop {
-            if cancel.is_cancelled() && !aborted {
-                aborted = true;
+            if cancel.is_cancelled() && !self.aborted {
+                self.aborted = true;
                 self.deadline = self.deadline.or_earlier(Deadline::after(ABORT_GRACE));
                 self.cell
                     .send(&ToRunner::Abort(true).encode(), self.deadline)?;
@@ -160,7 +171,7 @@ impl Conversation<'_> {
                 return Err(explain_exit(exit, &self.stderr.text()));
             }
             if self.deadline.remaining().is_none() {
-                return Err(self.overdue(aborted));
+                return Err(self.overdue());
             }
         }
     }
@@ -265,9 +276,9 @@ impl Conversation<'_> {
         Err(failure)
     }
 
-    fn overdue(&self, aborted: bool) -> Failure {
-        if aborted {
-            return Failure::new(FailureKind::Cancelled, "the call was cancelled");
+    fn overdue(&self) -> Failure {
+        if self.aborted {
+            return cancelled();
         }
         let limit = self.timeout.as_millis();
         let message = format!("the code did not finish within timeoutMs ({limit} ms)");
