@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::cell::{Cell, Exit, Heard, Output};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, converse};
+use super::conversation::{await_ready, cancelled, converse};
 use super::disposal::Disposal;
 use super::images::{Images, PullPolicy, unavailable};
 use super::labels::{Kind, labels};
@@ -114,6 +114,13 @@ impl Engine for DockerEngine {
         observer: &mut dyn Observer,
     ) -> Ended {
         let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
+        let never_ran = |failure| Ended {
+            outcome: Err(failure),
+            duration: Duration::ZERO,
+        };
+        if cancel.is_cancelled() {
+            return never_ran(cancelled());
+        }
         let made = self
             .admit(job.image.as_ref(), &job.dependencies)
             .and_then(|()| {
@@ -127,13 +134,12 @@ impl Engine for DockerEngine {
             });
         let mut cell = match made {
             Ok(cell) => cell,
-            Err(failure) => {
-                return Ended {
-                    outcome: Err(failure),
-                    duration: Duration::ZERO,
-                };
-            }
+            Err(failure) => return never_ran(failure),
         };
+        if cancel.is_cancelled() {
+            cell.destroy();
+            return never_ran(cancelled());
+        }
         let limit = self.forge.settings.max_output_bytes;
         let ended = converse(&mut cell, job, limit, cancel, observer);
         let still_running = ended.outcome.as_ref().is_err_and(|failure| {
