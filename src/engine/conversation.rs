@@ -28,6 +28,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the news of an exit may take after the streams ended.
 const EXIT_NEWS: Duration = Duration::from_secs(5);
 
+/// No place to run in was ready before the caller's patience ended.
+pub(super) fn none_in_time() -> Failure {
+    let message = "no sandbox was ready in time: try again later";
+    Failure::new(FailureKind::Busy, message).retry_after(1000)
+}
+
 /// Waits until the runner says that it is ready; its Node version.
 pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<String, Failure> {
     let mut frames = FrameReader::new(FRAME_OVERHEAD_BYTES);
@@ -46,8 +52,7 @@ pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<Str
             (Some(version), _) => return Ok(version),
             (None, Heard::Output) => {}
             (None, Heard::Silence) => {
-                let message = "no sandbox was ready in time: try again later";
-                return Err(Failure::new(FailureKind::Busy, message).retry_after(1000));
+                return Err(none_in_time());
             }
             (None, Heard::End) => {
                 let exit = cell.exit(Deadline::after(EXIT_NEWS))?;

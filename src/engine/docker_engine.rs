@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::cell::{Cell, Exit, Heard, Output};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, cancelled, converse};
+use super::conversation::{await_ready, cancelled, converse, none_in_time};
 use super::disposal::Disposal;
 use super::images::{Images, PullPolicy, unavailable};
 use super::labels::{Kind, labels};
@@ -120,6 +120,9 @@ impl Engine for DockerEngine {
         };
         if cancel.is_cancelled() {
             return never_ran(cancelled());
+        }
+        if acquire.remaining().is_none() {
+            return never_ran(none_in_time());
         }
         let made = self
             .admit(job.image.as_ref(), &job.dependencies)
@@ -270,18 +273,20 @@ pub(super) struct DockerCell {
 
 impl DockerCell {
     fn start(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        self.streams = Some(
-            self.daemon
-                .attach(&self.id, deadline)
-                .map_err(|error| unavailable(&error))?,
-        );
+        // The daemon has made the container: from here on it is slow, not away.
+        let late_or_away = |error| match error {
+            DockerError::TimedOut => none_in_time(),
+            other => unavailable(&other),
+        };
+        let attached = self.daemon.attach(&self.id, deadline);
+        self.streams = Some(attached.map_err(late_or_away)?);
         self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
             // The runtime could not execute the command at all.
             DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
                 FailureKind::Policy,
                 format!("the image cannot run tools: {message}; images need sh and Node.js 20 or newer"),
             ),
-            other => unavailable(&other),
+            other => late_or_away(other),
         })
     }
 
