@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::cell::{Cell, Exit, Heard, Output};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, converse};
+use super::conversation::{await_ready, cancelled, converse, none_in_time};
 use super::disposal::Disposal;
 use super::images::{Images, unavailable};
 use super::labels::{Kind, labels};
@@ -115,6 +115,16 @@ impl Engine for DockerEngine {
         observer: &mut dyn Observer,
     ) -> Ended {
         let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
+        let never_ran = |failure| Ended {
+            outcome: Err(failure),
+            duration: Duration::ZERO,
+        };
+        if cancel.is_cancelled() {
+            return never_ran(cancelled());
+        }
+        if acquire.remaining().is_none() {
+            return never_ran(none_in_time());
+        }
         let made = self
             .admit(job.image.as_ref(), &job.dependencies)
             .and_then(|()| {
@@ -128,13 +138,12 @@ impl Engine for DockerEngine {
             });
         let mut cell = match made {
             Ok(cell) => cell,
-            Err(failure) => {
-                return Ended {
-                    outcome: Err(failure),
-                    duration: Duration::ZERO,
-                };
-            }
+            Err(failure) => return never_ran(failure),
         };
+        if cancel.is_cancelled() {
+            cell.destroy();
+            return never_ran(cancelled());
+        }
         let limit = self.forge.settings.max_output_bytes;
         let ended = converse(&mut cell, job, limit, cancel, observer);
         let still_running = ended.outcome.as_ref().is_err_and(|failure| {
@@ -265,23 +274,27 @@ pub(super) struct DockerCell {
 
 impl DockerCell {
     fn start(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        self.streams = Some(
-            self.daemon
-                .attach(&self.id, deadline)
-                .map_err(|error| unavailable(&error))?,
-        );
+        // The daemon has made the container: from here on it is slow, not away.
+        let late_or_away = |error| match error {
+            DockerError::TimedOut => none_in_time(),
+            other => unavailable(&other),
+        };
+        let attached = self.daemon.attach(&self.id, deadline);
+        self.streams = Some(attached.map_err(late_or_away)?);
         self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
             // The runtime could not execute the command at all.
             DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
                 FailureKind::Policy,
                 format!("the image cannot run tools: {message}; images need sh and Node.js 20 or newer"),
             ),
-            other => unavailable(&other),
+            other => late_or_away(other),
         })
     }
 
     /// Kills the container and waits until it is gone.
     fn destroy(mut self) {
+        // A daemon with output that nobody takes would wait with the kill.
+        self.streams = None;
         let id = std::mem::take(&mut self.id);
         self.forge_disposal.now(&id);
     }
@@ -289,6 +302,7 @@ impl DockerCell {
 
 impl Drop for DockerCell {
     fn drop(&mut self) {
+        self.streams = None;
         if !self.id.is_empty() {
             self.forge_disposal.later(std::mem::take(&mut self.id));
         }

@@ -18,6 +18,7 @@ use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 
+pub use crate::config::PullPolicy;
 pub use docker_engine::{DockerEngine, EngineSettings};
 pub use reaper::Owners;
 

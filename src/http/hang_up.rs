@@ -1,4 +1,4 @@
-//! Requests whose client's hanging up cancels their work: those of MCP 2026-07-28, where closing the
+//! Requests whose work ends when their client hangs up: those of MCP 2026-07-28, where closing the
 //! answer's stream is the way to cancel. In handshake revisions it is not.
 
 use std::collections::HashMap;

@@ -8,5 +8,9 @@
     clippy::indexing_slicing
 )]
 
-mod engine;
+mod engine_code;
+mod engine_conversation;
+mod engine_endings;
+mod engine_limits;
+mod engine_results;
 mod support;
