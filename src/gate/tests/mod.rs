@@ -57,6 +57,8 @@ impl Turnstile {
 struct House {
     gate: Option<Gate>,
     address: SocketAddr,
+    /// Of a second listener, for the second lane alone.
+    ops_address: SocketAddr,
     turnstile: Arc<Turnstile>,
     hang_ups: mpsc::Receiver<u64>,
     servers: Vec<(Arc<Server>, Vec<JoinHandle<()>>)>,
@@ -97,13 +99,19 @@ impl House {
         let route = |head: &super::Head| usize::from(head.path().starts_with("/ops"));
         let (told, hang_ups) = mpsc::channel();
         let on_hang_up = Box::new(move |number| told.send(number).unwrap_or_default());
-        let gate = start(limits, vec![Listen { listener, route }], &lanes, on_hang_up).unwrap();
+        let ops = Listen {
+            listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            route: |_| 1,
+        };
+        let listeners = vec![Listen { listener, route }, ops];
+        let gate = start(limits, listeners, &lanes, on_hang_up).unwrap();
         // The gate must not need the files any more.
         for lane in &lanes {
             std::fs::remove_file(&lane.socket).unwrap();
         }
         Self {
             address: gate.local_addrs()[0],
+            ops_address: gate.local_addrs()[1],
             gate: Some(gate),
             turnstile,
             hang_ups,

@@ -20,6 +20,9 @@ fn a_request_reaches_its_lane_rewritten() {
     assert_eq!(answer.text(), expected);
     let answer = caller.ask("GET /ops HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(answer.text(), "ops /ops");
+    let mut caller = Caller::new(TcpStream::connect(house.ops_address).unwrap());
+    let answer = caller.ask("GET /main HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(answer.text(), "ops /main");
 }
 
 #[test]
