@@ -1,9 +1,9 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,7 @@ pub struct App {
     store: Arc<dyn ToolStore>,
     http: HttpServer,
     upkeep: Upkeep,
+    owners: Arc<FileOwners>,
 }
 
 impl fmt::Debug for App {
@@ -97,11 +98,11 @@ impl App {
     pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
         let (store, store_path) = open_store(&config.store)?;
-        let owners = FileOwners::register(&store)?;
+        let owners = Arc::new(FileOwners::register(&store)?);
         let store: Arc<dyn ToolStore> = Arc::new(store);
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let engine = start_engine(&config.engine, home, Arc::new(owners))?;
+        let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
         let authority = Authority::new(config.auth.admin_token.clone());
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -132,6 +133,7 @@ impl App {
             store,
             http,
             upkeep,
+            owners,
         })
     }
 
@@ -186,7 +188,9 @@ impl App {
         self.tools.cancel_runs();
         self.upkeep.stop();
         self.http.stop(LAST_ANSWERS);
-        self.engine.stop(Deadline::after(LAST_REMOVALS));
+        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+            self.owners.retire();
+        }
     }
 }
 
@@ -251,7 +255,8 @@ fn tool_settings(config: &Config) -> ToolSettings {
 
 /// Instances known by lock files beside the registry.
 struct FileOwners {
-    lock: InstanceLock,
+    lock: Mutex<Option<InstanceLock>>,
+    own_id: String,
     folder: PathBuf,
 }
 
@@ -259,32 +264,45 @@ impl FileOwners {
     fn register(store: &FileStore) -> Result<Self, StartError> {
         let folder = store.instances_folder().map_err(StartError::Registry)?;
         let lock = InstanceLock::acquire(&folder).map_err(StartError::Instance)?;
-        Ok(Self { lock, folder })
+        let own_id = lock.id().to_owned();
+        Ok(Self {
+            lock: Mutex::new(Some(lock)),
+            own_id,
+            folder,
+        })
     }
 
-    fn folder(&self) -> &Path {
-        &self.folder
+    /// Nothing of this instance is left, so nobody needs to remember it.
+    fn retire(&self) {
+        let lock = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = lock.map(InstanceLock::retire) {
+            log::warn!("this instance's lock file cannot be removed: {error}");
+        }
     }
 }
 
 impl Owners for FileOwners {
     fn own_id(&self) -> &str {
-        self.lock.id()
+        &self.own_id
     }
 
     fn is_dead(&self, id: &str) -> bool {
-        liveness(self.folder(), id) == Liveness::Dead
+        liveness(&self.folder, id) == Liveness::Dead
     }
 
     fn forget(&self, id: &str) {
-        if let Err(error) = forget_dead(self.folder(), id) {
+        if let Err(error) = forget_dead(&self.folder, id) {
             log::warn!("a dead instance's lock file cannot be removed: {error}");
         }
     }
 
     fn dead(&self) -> Vec<String> {
-        let mut ids = known(self.folder()).unwrap_or_default();
-        ids.retain(|id| id != self.own_id() && self.is_dead(id));
+        let mut ids = known(&self.folder).unwrap_or_default();
+        ids.retain(|id| *id != self.own_id && self.is_dead(id));
         ids
     }
 }

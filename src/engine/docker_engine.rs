@@ -204,12 +204,13 @@ impl Engine for DockerEngine {
         }
     }
 
-    fn stop(&self, deadline: Deadline) {
+    fn stop(&self, deadline: Deadline) -> usize {
         self.checkers.clear();
         let left = self.forge.disposal.finish(deadline);
         if left > 0 {
             log::warn!("{left} containers are left to the next start");
         }
+        left
     }
 }
 

@@ -74,6 +74,7 @@ pub trait Engine: Send + Sync {
     /// Periodic upkeep: removes what dead instances and expired runs left behind; how many.
     fn tidy(&self, deadline: Deadline) -> usize;
 
-    /// Ends what the engine keeps for itself and waits for destructions under way.
-    fn stop(&self, deadline: Deadline);
+    /// Ends what the engine keeps for itself and waits for destructions under way; how many are
+    /// left at the deadline.
+    fn stop(&self, deadline: Deadline) -> usize;
 }
