@@ -7,8 +7,8 @@
 //! |---|---|
 //! | [`cli`] | one file a command |
 //! | [`app`] | the only wiring: which services there are, in which order they start and end |
-//! | [`http`] | private tiny_http servers, their workers, routes, the MCP endpoint, probes, metrics |
-//! | [`gate`] | the public TCP sockets: limits, deadlines, relay to the private servers; one thread |
+//! | [`http`] | private tiny_http servers, their workers, routes, MCP endpoint, probes |
+//! | [`gate`] | the public TCP sockets: limits, deadlines, relay inwards; one thread |
 //! | [`mcp`] | the protocol, knowing no HTTP and no Docker: messages in, replies out |
 //! | [`tools`] | which tools there are, and what calling one means |
 //! | [`engine`] | confined runs: what a container is, the runner inside, nothing left behind |
@@ -22,8 +22,8 @@
 //! | [`domain`] | plain types: tool, image, run, failure |
 //! | [`base`] | what std lacks |
 //!
-//! Imports point one way: `cli → app → http → gate → mcp → tools → engine → docker, registry, auth,
-//! guard → config, metrics, schema → domain → base`; rooms beside each other do not know each other.
+//! Imports point one way: `cli → app → http → gate → mcp → tools → engine → docker, registry,
+//! auth, guard → config, metrics, schema → domain → base`; rooms side by side do not know each other.
 //!
 //! # One call
 //!
