@@ -1,3 +1,5 @@
 //! Arguments → command → exit code; nothing else.
 
-fn main() {}
+fn main() {
+    dynamic_mcp::engine::jail::launch_if_asked();
+}

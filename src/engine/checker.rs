@@ -1,12 +1,12 @@
-//! One long-lived container per image that compiles code and never runs it, so that an author hears
+//! One long-lived cell per image that compiles code and never runs it, so that an author hears
 //! of a syntax error before the tool is stored. Replaced after 1,000 checks or 10 minutes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::cell::{Cell, Heard, Output};
-use super::docker_engine::{DockerCell, Forge};
+use super::cell::{Heard, Output};
+use super::forge::{Forge, ReadyCell};
 use super::frames::{CompileError, FrameReader, FromRunner, ToRunner};
 use super::labels::Kind;
 use crate::base::deadline::Deadline;
@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Checker {
-    cell: DockerCell,
+    cell: ReadyCell,
     checks: u32,
     born: Instant,
 }
@@ -33,12 +33,12 @@ type Slot = Arc<Mutex<Option<Checker>>>;
 
 /// The checkers in use, one slot an image.
 pub(super) struct Checkers {
-    forge: Arc<Forge>,
+    forge: Arc<dyn Forge>,
     slots: Mutex<HashMap<ImageRef, Slot>>,
 }
 
 impl Checkers {
-    pub(super) fn new(forge: Arc<Forge>) -> Self {
+    pub(super) fn new(forge: Arc<dyn Forge>) -> Self {
         Self {
             forge,
             slots: Mutex::new(HashMap::new()),
@@ -51,7 +51,7 @@ impl Checkers {
         code: &str,
         deadline: Deadline,
     ) -> Result<(), Failure> {
-        let image = self.forge.images.admit(image)?;
+        let image = self.forge.admit(image)?;
         let slot = self.slot(&image);
         let mut guard = lock_before(&slot, deadline)?;
         let reused = guard.as_ref().is_some_and(Checker::is_fresh);

@@ -8,6 +8,7 @@ use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
 use super::conversation::{await_ready, converse};
 use super::disposal::Disposal;
+use super::forge::{Forge, ReadyCell};
 use super::images::{Images, PullPolicy, unavailable};
 use super::labels::{Kind, labels};
 use super::reaper::{Owners, reap};
@@ -39,7 +40,7 @@ pub struct EngineSettings {
 
 /// Runs jobs in single-use containers of one daemon.
 pub struct DockerEngine {
-    forge: Arc<Forge>,
+    forge: Arc<ContainerForge>,
     checkers: Checkers,
 }
 
@@ -53,11 +54,11 @@ impl std::fmt::Debug for DockerEngine {
 }
 
 /// Makes containers whose runner is ready, and sees to their end.
-pub(super) struct Forge {
+struct ContainerForge {
     daemon: Arc<Daemon>,
     settings: EngineSettings,
     owners: Arc<dyn Owners>,
-    pub(super) images: Arc<Images>,
+    images: Arc<Images>,
     disposal: Arc<Disposal>,
 }
 
@@ -78,7 +79,7 @@ impl DockerEngine {
             settings.pull_policy,
         ));
         let disposal = Arc::new(Disposal::start(Arc::clone(&daemon))?);
-        let forge = Arc::new(Forge {
+        let forge = Arc::new(ContainerForge {
             daemon,
             settings,
             owners,
@@ -86,7 +87,7 @@ impl DockerEngine {
             disposal,
         });
         Ok(Self {
-            checkers: Checkers::new(Arc::clone(&forge)),
+            checkers: Checkers::new(Arc::clone(&forge) as Arc<dyn Forge>),
             forge,
         })
     }
@@ -135,7 +136,7 @@ impl Engine for DockerEngine {
             }
         };
         let limit = self.forge.settings.max_output_bytes;
-        let ended = converse(&mut cell, job, limit, cancel, observer);
+        let ended = converse(cell.as_mut(), job, limit, cancel, observer);
         let still_running = ended.outcome.as_ref().is_err_and(|failure| {
             !matches!(
                 failure.kind,
@@ -203,16 +204,19 @@ impl Engine for DockerEngine {
     }
 }
 
-impl Forge {
-    /// A container of the image whose runner is ready.
-    pub(super) fn make(
+impl Forge for ContainerForge {
+    fn admit(&self, asked: Option<&ImageRef>) -> Result<ImageRef, Failure> {
+        self.images.admit(asked)
+    }
+
+    fn make(
         &self,
         asked: Option<&ImageRef>,
         kind: Kind,
         tool: &str,
         lifetime: Duration,
         deadline: Deadline,
-    ) -> Result<DockerCell, Failure> {
+    ) -> Result<ReadyCell, Failure> {
         let name = self.images.admit(asked)?;
         let image = self.images.find(&name, deadline)?;
         let is_podman = self.daemon.is_podman();
@@ -250,12 +254,12 @@ impl Forge {
         };
         cell.start(deadline)?;
         await_ready(&mut cell, deadline)?;
-        Ok(cell)
+        Ok(Box::new(cell))
     }
 }
 
 /// One container with its streams. Dropping it has it removed soon.
-pub(super) struct DockerCell {
+struct DockerCell {
     forge_disposal: Arc<Disposal>,
     daemon: Arc<Daemon>,
     id: String,
@@ -277,12 +281,6 @@ impl DockerCell {
             ),
             other => unavailable(&other),
         })
-    }
-
-    /// Kills the container and waits until it is gone.
-    fn destroy(mut self) {
-        let id = std::mem::take(&mut self.id);
-        self.forge_disposal.now(&id);
     }
 }
 
@@ -345,5 +343,18 @@ impl Cell for DockerCell {
             }
             Err(error) => Err(unavailable(&error)),
         }
+    }
+    fn has_ended(&mut self) -> bool {
+        // Long enough to look at what has arrived: an expired deadline looks at nothing.
+        let soon = Deadline::after(Duration::from_millis(1));
+        !matches!(
+            self.hear(soon, &mut |_| {}),
+            Ok(Heard::Output | Heard::Silence)
+        )
+    }
+
+    fn destroy(mut self: Box<Self>) {
+        let id = std::mem::take(&mut self.id);
+        self.forge_disposal.now(&id);
     }
 }

@@ -7,9 +7,12 @@ pub mod container_spec;
 mod conversation;
 mod disposal;
 mod docker_engine;
+mod forge;
 mod frames;
 mod images;
+pub mod jail;
 mod labels;
+mod pool;
 mod reaper;
 
 use crate::base::deadline::Deadline;
@@ -20,6 +23,7 @@ use crate::domain::tool::Dependency;
 
 pub use docker_engine::{DockerEngine, EngineSettings};
 pub use images::PullPolicy;
+pub use pool::PoolCounts;
 pub use reaper::Owners;
 
 /// What `/readyz` and the banner say of one thing.
