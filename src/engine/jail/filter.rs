@@ -42,9 +42,8 @@ const COMMON: &[Rule] = always![
     SYS_utimensat SYS_truncate SYS_ftruncate SYS_fallocate SYS_fsync SYS_fdatasync SYS_flock
     SYS_copy_file_range SYS_sendfile SYS_fadvise64 SYS_umask SYS_dup SYS_dup3 SYS_pipe2 SYS_fcntl
     SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_ppoll SYS_pselect6
-    SYS_eventfd2 SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime SYS_inotify_init1
-    SYS_inotify_add_watch SYS_inotify_rm_watch SYS_mmap SYS_munmap SYS_mprotect SYS_mremap
-    SYS_madvise SYS_msync SYS_mincore SYS_brk SYS_membarrier SYS_futex SYS_set_robust_list
+    SYS_eventfd2 SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime SYS_mmap SYS_munmap SYS_mprotect SYS_mremap
+    SYS_madvise SYS_msync SYS_brk SYS_membarrier SYS_futex SYS_set_robust_list
     SYS_get_robust_list SYS_rseq SYS_set_tid_address SYS_gettid SYS_getpid SYS_getppid SYS_execve
     SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_kill SYS_tkill SYS_tgkill SYS_rt_sigaction
     SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigpending SYS_rt_sigsuspend SYS_rt_sigtimedwait
@@ -66,7 +65,7 @@ const OLDER: &[Rule] = always![
     SYS_open SYS_creat SYS_stat SYS_lstat SYS_access SYS_readlink SYS_mkdir SYS_rmdir SYS_unlink
     SYS_rename SYS_link SYS_symlink SYS_chmod SYS_chown SYS_lchown SYS_getdents SYS_utime
     SYS_utimes SYS_futimesat SYS_dup2 SYS_pipe SYS_poll SYS_select SYS_epoll_create
-    SYS_epoll_wait SYS_eventfd SYS_inotify_init SYS_fork SYS_vfork SYS_getpgrp SYS_alarm
+    SYS_epoll_wait SYS_eventfd SYS_fork SYS_vfork SYS_getpgrp SYS_alarm
     SYS_pause SYS_time SYS_arch_prctl
 ];
 #[cfg(not(target_arch = "x86_64"))]

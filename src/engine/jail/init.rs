@@ -34,6 +34,7 @@ fn start(plan: &Plan, mut launcher: UnixStream) -> Result<kernel::Pid, StepError
     if plan.confined {
         confine(plan, &mut launcher)?;
     } else {
+        kernel::lead_group().at("lead a process group")?;
         std::env::set_current_dir(std::env::temp_dir()).at("enter the temporary folder")?;
     }
     kernel::die_with_parent().at("ask to die with the launcher")?;
@@ -61,15 +62,22 @@ fn confine(plan: &Plan, launcher: &mut UnixStream) -> Result<(), StepError> {
         furnish(plan)?;
         kernel::unshare(libc::CLONE_NEWUSER).at("new user namespace")?;
     }
-    launcher.write_all(&[0]).at("speak to the launcher")?;
-    launcher.read_exact(&mut [0]).at("hear from the launcher")?;
+    // The launcher maps our user.
+    meet(launcher)?;
     if plan.host_user.is_none() {
         furnish(plan)?;
     }
+    // The launcher opens the scratch file systems, to see how full they are.
+    meet(launcher)?;
     kernel::become_user(USER).at("become the jail's user")?;
     kernel::drop_capabilities().at("drop capabilities")?;
     kernel::hide_from_peers().at("hide from peers")?;
     kernel::forbid_new_privileges().at("forbid new privileges")
+}
+
+fn meet(launcher: &mut UnixStream) -> Result<(), StepError> {
+    launcher.write_all(&[0]).at("speak to the launcher")?;
+    launcher.read_exact(&mut [0]).at("hear from the launcher")
 }
 
 fn furnish(plan: &Plan) -> Result<(), StepError> {

@@ -161,6 +161,12 @@ pub(super) fn own_ids() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
+/// Leads a process group of its own.
+pub(super) fn lead_group() -> io::Result<()> {
+    // SAFETY: two integers.
+    done(unsafe { libc::setpgid(0, 0) })
+}
+
 /// Leaves namespaces for new ones.
 pub(super) fn unshare(namespaces: c_int) -> io::Result<()> {
     // SAFETY: one integer; no CLONE_FILES or CLONE_FS, whose sharing std relies on.
@@ -305,6 +311,16 @@ pub(super) fn mount_flags(path: &str) -> io::Result<c_ulong> {
     ];
     let set = pairs.iter().filter(|(seen, _)| found.f_flag & seen != 0);
     Ok(set.fold(0, |all, (_, flag)| all | flag))
+}
+
+/// What is stored in the file system that `file` is of, in bytes.
+pub(super) fn stored_bytes(file: &OwnedFd) -> io::Result<u64> {
+    // SAFETY: statvfs is plain integers, for which zero is a value.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor and a struct that live through the call.
+    done(unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut found) })?;
+    let blocks = found.f_blocks.saturating_sub(found.f_bfree);
+    Ok(blocks.saturating_mul(found.f_frsize))
 }
 
 /// Makes the current directory, a mount, the root, and lets go of the old one.

@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::kernel::{self, Await, Death, Pid};
-use super::plan::{Plan, USER};
+use super::plan::{MAX_PROCESSES, Plan, USER, scratch_folders};
 use super::step::{At, NO_JAIL, StepError};
 use super::{init, watch};
 
@@ -64,23 +64,52 @@ fn launch(plan: &Plan) -> Result<End, StepError> {
         init::run(plan, theirs)
     };
     drop(theirs);
-    let jail = Jail::new(first)?;
-    if plan.confined && !let_in(plan, first, &mut ours)? {
-        // It said itself what went wrong.
-        return jail.wait();
+    let mut jail = Jail {
+        first,
+        group: if plan.confined { first } else { -first },
+        // Without this the child is still ended by its closed socket.
+        ended: kernel::open_pidfd(first).at("watch the first process (pidfd_open)")?,
+        scratch: Vec::new(),
+    };
+    if plan.confined {
+        match let_in(plan, first, &mut ours)? {
+            Some(scratch) => jail.scratch = scratch,
+            // It said itself what went wrong.
+            None => return jail.wait(),
+        }
     }
-    watch::used_bytes(first).at("read /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)")?;
+    watch::usage(first, &jail.scratch)
+        .at("read /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)")?;
     // From here on only the jail holds the streams' ends: their closing is its end.
     kernel::close(1);
     kernel::close(2);
     jail.watch(plan.memory_bytes)
 }
 
-/// Maps the jail's user, when its first process asks for it; `false` when it ended instead.
-fn let_in(plan: &Plan, first: Pid, socket: &mut UnixStream) -> Result<bool, StepError> {
-    if socket.read_exact(&mut [0]).is_err() {
-        return Ok(false);
+/// Maps the jail's user when its first process asks for it, and opens its scratch file systems once
+/// they are there; `None` when it ended instead.
+fn let_in(
+    plan: &Plan,
+    first: Pid,
+    socket: &mut UnixStream,
+) -> Result<Option<Vec<OwnedFd>>, StepError> {
+    let asks = |socket: &mut UnixStream| socket.read_exact(&mut [0]).is_ok();
+    if !asks(socket) {
+        return Ok(None);
     }
+    map_user(plan, first)?;
+    if socket.write_all(&[0]).is_err() || !asks(socket) {
+        return Ok(None);
+    }
+    let opened = scratch_folders().map(|at| {
+        let path = format!("/proc/{first}/root/{at}");
+        kernel::open_path(&path).at(format!("open {path}"))
+    });
+    let opened = opened.collect::<Result<Vec<_>, _>>()?;
+    Ok(socket.write_all(&[0]).is_ok().then_some(opened))
+}
+
+fn map_user(plan: &Plan, first: Pid) -> Result<(), StepError> {
     let (own_user, own_group) = kernel::own_ids();
     let user = plan.host_user.unwrap_or(own_user);
     let group = plan.host_user.unwrap_or(own_group);
@@ -89,25 +118,25 @@ fn let_in(plan: &Plan, first: Pid, socket: &mut UnixStream) -> Result<bool, Step
     };
     write("setgroups", "deny".to_owned())?;
     write("gid_map", format!("{USER} {group} 1"))?;
-    write("uid_map", format!("{USER} {user} 1"))?;
-    Ok(socket.write_all(&[0]).is_ok())
+    write("uid_map", format!("{USER} {user} 1"))
 }
 
-/// The running first process; killed and gone when dropped.
+/// A running jail, from outside.
 struct Jail {
     first: Pid,
-    ended: std::os::fd::OwnedFd,
+    /// What a signal that ends everything goes to.
+    group: Pid,
+    ended: OwnedFd,
+    scratch: Vec<OwnedFd>,
 }
 
 impl Jail {
-    fn new(first: Pid) -> Result<Self, StepError> {
-        // Without this the child is still ended by its closed socket.
-        let ended = kernel::open_pidfd(first).at("watch the first process (pidfd_open)")?;
-        Ok(Self { first, ended })
-    }
-
     fn wait(self) -> Result<End, StepError> {
         let (_, death) = kernel::wait_child(Some(self.first)).at("wait for the jail")?;
+        if self.group < 0 {
+            // Without a jail, children may have stayed behind.
+            self.kill();
+        }
         Ok(End::Ended(death))
     }
 
@@ -115,16 +144,20 @@ impl Jail {
     fn watch(self, memory_bytes: u64) -> Result<End, StepError> {
         let orders = kernel::standard_stream(0);
         loop {
-            let used = watch::used_bytes(self.first).unwrap_or(0);
-            if used > memory_bytes {
+            let used = watch::usage(self.first, &self.scratch).unwrap_or_default();
+            if used.bytes > memory_bytes {
                 self.kill();
                 return self.wait().map(|_| End::OutOfMemory);
+            }
+            if used.processes > MAX_PROCESSES.into() {
+                self.kill();
+                return self.wait();
             }
             let waits = [
                 (self.ended.as_fd(), Await::Readable),
                 (orders, Await::HungUp),
             ];
-            let events = kernel::wait_for(&waits, watch::pause(memory_bytes - used));
+            let events = kernel::wait_for(&waits, watch::pause(memory_bytes - used.bytes));
             match events.at("wait for events")?.as_slice() {
                 [false, false] => {}
                 [false, true] => {
@@ -138,7 +171,7 @@ impl Jail {
 
     /// The kernel ends everything in a pid namespace with its first process.
     fn kill(&self) {
-        // It is our child and not yet waited for: the number is still its own.
-        let _ = kernel::kill(self.first, libc::SIGKILL);
+        // Our child, not yet waited for, or a group that it led: the number is still its own.
+        let _ = kernel::kill(self.group, libc::SIGKILL);
     }
 }

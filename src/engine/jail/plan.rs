@@ -33,11 +33,13 @@ pub(super) const NICE: c_int = 10;
 /// Raised, so that the kernel looks here first when the host runs out of memory (0–1000).
 pub(super) const OOM_SCORE_ADJUSTMENT: &str = "500";
 /// Processes and threads.
-const MAX_PROCESSES: u64 = 256;
+pub(super) const MAX_PROCESSES: u16 = 256;
 /// Open files of one process.
 const MAX_OPEN_FILES: u64 = 1024;
 /// Largest file in bytes: the larger of the two file systems.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Not 0: a host that pipes core dumps to a program ignores every limit but 1 (core(5)).
+const CORE_BYTES: u64 = 1;
 /// Room of one process for V8's reservations beyond the memory it may really use, in bytes. The
 /// watcher bounds what is used; this bounds how far ahead of the watcher one process can get.
 const DATA_SLACK_BYTES: u64 = 1 << 30;
@@ -86,17 +88,12 @@ pub(super) fn items(plan: &Plan) -> Vec<Item> {
         from: path.clone(),
         at: path.trim_start_matches('/').to_owned(),
     }));
+    items.extend(SCRATCH.map(|(at, mebibytes, files)| Item::Scratch {
+        at,
+        mebibytes,
+        files,
+    }));
     items.extend([
-        Item::Scratch {
-            at: "tmp",
-            mebibytes: 64,
-            files: 16_384,
-        },
-        Item::Scratch {
-            at: "workspace",
-            mebibytes: 256,
-            files: 32_768,
-        },
         Item::Device {
             from: "/dev/null",
             at: "dev/null",
@@ -146,6 +143,14 @@ pub(super) fn items(plan: &Plan) -> Vec<Item> {
     items
 }
 
+/// Where the scratch file systems are.
+pub(super) fn scratch_folders() -> impl Iterator<Item = &'static str> {
+    SCRATCH.iter().map(|(at, _, _)| *at)
+}
+
+/// Folder, size in MiB, most files.
+const SCRATCH: [(&str, u32, u32); 2] = [("tmp", 64, 16_384), ("workspace", 256, 32_768)];
+
 /// Limits of each process (`setrlimit`): resource, its name, value.
 pub(super) fn limits(plan: &Plan) -> [(c_int, &'static str, u64); 8] {
     let data = plan.memory_bytes.saturating_mul(2);
@@ -153,17 +158,17 @@ pub(super) fn limits(plan: &Plan) -> [(c_int, &'static str, u64); 8] {
     // The kinds of these numbers differ between C libraries.
     #[allow(clippy::unnecessary_cast, clippy::cast_possible_truncation)]
     [
-        (libc::RLIMIT_CORE as c_int, "core", 0),
+        (libc::RLIMIT_CORE as c_int, "core", CORE_BYTES),
         (libc::RLIMIT_DATA as c_int, "data", data),
         (libc::RLIMIT_FSIZE as c_int, "fsize", MAX_FILE_BYTES),
         (libc::RLIMIT_MEMLOCK as c_int, "memlock", 0),
         (libc::RLIMIT_MSGQUEUE as c_int, "msgqueue", 0),
         (libc::RLIMIT_NOFILE as c_int, "nofile", MAX_OPEN_FILES),
-        (libc::RLIMIT_NPROC as c_int, "nproc", MAX_PROCESSES),
+        (libc::RLIMIT_NPROC as c_int, "nproc", MAX_PROCESSES.into()),
         (
             libc::RLIMIT_SIGPENDING as c_int,
             "sigpending",
-            MAX_PROCESSES,
+            MAX_PROCESSES.into(),
         ),
     ]
 }

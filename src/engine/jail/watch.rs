@@ -1,11 +1,13 @@
-//! What the processes of a jail use of the host's memory, read from the host's /proc. Address space
-//! bounds no V8, which reserves much and uses little; so what is used is counted.
+//! What a jail uses of the host: memory and processes, read from the host's /proc, and its scratch
+//! file systems. Address space bounds no V8, which reserves much and uses little; so what is used is
+//! counted.
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::kernel::Pid;
+use super::kernel::{self, Pid};
 
 /// More processes than a jail may have; a tree that seems larger is one that changed while read.
 const MAX_COUNTED: usize = 1024;
@@ -14,17 +16,21 @@ const FILL_BYTES_PER_MS: u64 = 4 << 20;
 /// Bounds on the pause between two looks, in milliseconds.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 5..=100;
 
-/// Memory that only these processes hold, in bytes: the process, its descendants, their swapped
-/// pages. Files of the host, such as node itself, are not theirs.
-pub(super) fn used_bytes(first: Pid) -> io::Result<u64> {
+/// What a jail uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Memory that only its processes hold, swapped pages too, and files in memory. Files of the
+    /// host, such as node itself, are not theirs.
+    pub(super) bytes: u64,
+    pub(super) processes: usize,
+}
+
+/// What `first`, its descendants and the scratch file systems use.
+pub(super) fn usage(first: Pid, scratch: &[OwnedFd]) -> io::Result<Usage> {
     let mut waiting = vec![first];
-    let mut used = 0_u64;
-    let mut counted = 0;
-    while let Some(pid) = waiting.pop() {
-        counted += 1;
-        if counted > MAX_COUNTED {
-            break;
-        }
+    let mut used = Usage::default();
+    while let Some(pid) = waiting.pop().filter(|_| used.processes < MAX_COUNTED) {
+        used.processes += 1;
         match children(pid) {
             Ok(children) => waiting.extend(children),
             Err(error) if pid == first => return Err(error),
@@ -32,8 +38,11 @@ pub(super) fn used_bytes(first: Pid) -> io::Result<u64> {
             Err(_) => continue,
         }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        used = used.saturating_add(own_bytes(&status));
+        used.bytes = used.bytes.saturating_add(own_bytes(&status));
     }
+    let files = scratch.iter().map(kernel::stored_bytes);
+    let files: u64 = files.collect::<io::Result<Vec<_>>>()?.iter().sum();
+    used.bytes = used.bytes.saturating_add(files);
     Ok(used)
 }
 
@@ -94,10 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn a_child_counts_and_a_stranger_is_an_error() {
+    fn a_process_counts_and_none_is_an_error() {
         let own = Pid::try_from(std::process::id()).unwrap();
-        let alone = used_bytes(own).unwrap();
-        assert!(alone > 0);
-        assert!(used_bytes(Pid::MAX).is_err());
+        let alone = usage(own, &[]).unwrap();
+        assert!(alone.bytes > 0 && alone.processes >= 1, "{alone:?}");
+        assert!(usage(Pid::MAX, &[]).is_err());
     }
 }
