@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::cell::{Heard, Output};
+use super::conversation::none_in_time;
 use super::forge::{Forge, ReadyCell};
 use super::frames::{CompileError, FrameReader, FromRunner, ToRunner};
 use super::labels::Kind;
@@ -54,6 +55,9 @@ impl Checkers {
         let image = self.forge.admit(image)?;
         let slot = self.slot(&image);
         let mut guard = lock_before(&slot, deadline)?;
+        if deadline.remaining().is_none() {
+            return Err(none_in_time());
+        }
         let reused = guard.as_ref().is_some_and(Checker::is_fresh);
         if !reused {
             *guard = None;
@@ -115,7 +119,7 @@ impl Checkers {
         let Some(living) = checker else {
             unreachable!("it was just made")
         };
-        let answered = living.ask(code, deadline.or_earlier(Deadline::after(CHECK_TIMEOUT)));
+        let answered = living.ask(code, deadline);
         if answered.is_err() {
             *checker = None;
         }
@@ -138,7 +142,8 @@ impl Checker {
         self.checks < MAX_CHECKS && self.born.elapsed() < MAX_AGE
     }
 
-    fn ask(&mut self, code: &str, deadline: Deadline) -> Result<Option<CompileError>, Failure> {
+    fn ask(&mut self, code: &str, patience: Deadline) -> Result<Option<CompileError>, Failure> {
+        let deadline = patience.or_earlier(Deadline::after(CHECK_TIMEOUT));
         self.checks += 1;
         let nonce = random_hex();
         let mut frames = FrameReader::new(MAX_ANSWER_BYTES);
@@ -165,6 +170,9 @@ impl Checker {
             match (answer.take(), heard) {
                 (Some(error), _) => return Ok(error),
                 (None, Heard::Output) => {}
+                (None, Heard::Silence) if patience.remaining().is_none() => {
+                    return Err(none_in_time());
+                }
                 (None, Heard::Silence | Heard::End) => {
                     let message =
                         "the code could not be compiled in time or memory: make it smaller";

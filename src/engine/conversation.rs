@@ -23,8 +23,16 @@ const FRAME_OVERHEAD_BYTES: usize = 128 * 1024;
 const CANCEL_CHECK: Duration = Duration::from_millis(50);
 /// What code gets to react to `ctx.signal` before its cell is destroyed.
 const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How long what was printed last may take after `done`.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the news of an exit may take after the streams ended.
 const EXIT_NEWS: Duration = Duration::from_secs(5);
+
+/// No place to run in was ready before the caller's patience ended.
+pub(super) fn none_in_time() -> Failure {
+    let message = "no sandbox was ready in time: try again later";
+    Failure::new(FailureKind::Busy, message).retry_after(1000)
+}
 
 /// Waits until the runner says that it is ready; its Node version.
 pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<String, Failure> {
@@ -44,8 +52,7 @@ pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<Str
             (Some(version), _) => return Ok(version),
             (None, Heard::Output) => {}
             (None, Heard::Silence) => {
-                let message = "no sandbox was ready in time: try again later";
-                return Err(Failure::new(FailureKind::Busy, message).retry_after(1000));
+                return Err(none_in_time());
             }
             (None, Heard::End) => {
                 let exit = cell.exit(Deadline::after(EXIT_NEWS))?;
@@ -72,7 +79,6 @@ pub(super) fn converse(
     cancel: &Cancel,
     observer: &mut dyn Observer,
 ) -> Ended {
-    let began = Instant::now();
     let conversation = Conversation {
         cell,
         deadline: Deadline::after(job.timeout),
@@ -81,12 +87,10 @@ pub(super) fn converse(
         frames: FrameReader::new(result_limit.saturating_add(FRAME_OVERHEAD_BYTES)),
         stderr: Tail::new(STDERR_TAIL_BYTES),
         drained: 0,
+        finished: false,
+        aborted: false,
     };
-    let outcome = conversation.run(job, cancel, observer);
-    Ended {
-        outcome,
-        duration: began.elapsed(),
-    }
+    conversation.run(job, cancel, observer)
 }
 
 struct Conversation<'a> {
@@ -97,20 +101,35 @@ struct Conversation<'a> {
     frames: FrameReader,
     stderr: Tail,
     drained: usize,
+    /// Whether the runner has said `done`.
+    finished: bool,
+    /// Whether the runner was told of a cancellation.
+    aborted: bool,
+}
+
+/// The caller, or the server's shutdown, stopped the call.
+pub(super) fn cancelled() -> Failure {
+    Failure::new(FailureKind::Cancelled, "the call was cancelled")
 }
 
 impl Conversation<'_> {
-    fn run(
-        mut self,
-        job: &Job,
-        cancel: &Cancel,
-        observer: &mut dyn Observer,
-    ) -> Result<Returned, Failure> {
+    fn run(mut self, job: &Job, cancel: &Cancel, observer: &mut dyn Observer) -> Ended {
+        let began = Instant::now();
         let outcome = self.stay(job, cancel, observer);
-        outcome.map_err(|mut failure| {
-            failure.stderr = self.stderr.text();
+        let duration = began.elapsed();
+        let outcome = outcome.map_err(|mut failure| {
+            self.hear_out();
+            // Code that heard of the cancellation and stopped did as it was told.
+            if self.aborted && failure.kind == FailureKind::Threw {
+                failure = cancelled();
+            }
+            // Replacing broken UTF-8 makes text longer.
+            let text = self.stderr.text();
+            let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
+            failure.stderr = text.get(start..).unwrap_or_default().to_owned();
             failure
-        })
+        });
+        Ended { outcome, duration }
     }
 
     fn stay(
@@ -128,10 +147,9 @@ impl Conversation<'_> {
             result_limit: self.result_limit,
         };
         self.cell.send(&frame.encode(), self.deadline)?;
-        let mut aborted = false;
         loop {
-            if cancel.is_cancelled() && !aborted {
-                aborted = true;
+            if cancel.is_cancelled() && !self.aborted {
+                self.aborted = true;
                 self.deadline = self.deadline.or_earlier(Deadline::after(ABORT_GRACE));
                 self.cell
                     .send(&ToRunner::Abort(true).encode(), self.deadline)?;
@@ -151,8 +169,25 @@ impl Conversation<'_> {
                 return Err(explain_exit(exit, &self.stderr.text()));
             }
             if self.deadline.remaining().is_none() {
-                return Err(self.overdue(aborted));
+                return Err(self.overdue());
             }
+        }
+    }
+
+    /// What was printed before a failure may still be on its way: its stream is another than the
+    /// frames'. The runner ends after `done`, and then so do its streams.
+    fn hear_out(&mut self) {
+        let deadline = Deadline::after(LAST_WORDS);
+        while self.finished && self.drained <= MAX_DRAINED_BYTES {
+            let (stderr, drained) = (&mut self.stderr, &mut self.drained);
+            let heard = self.cell.hear(deadline, &mut |output| match output {
+                Output::Frames(bytes) => *drained += bytes.len(),
+                Output::Printed(bytes) => {
+                    *drained += bytes.len();
+                    stderr.push(bytes);
+                }
+            });
+            self.finished = matches!(heard, Ok(Heard::Output));
         }
     }
 
@@ -180,7 +215,10 @@ impl Conversation<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Option<Result<Returned, Failure>>, Failure> {
         match frame {
-            FromRunner::Done(done) => return Ok(Some(self.judge(done))),
+            FromRunner::Done(done) => {
+                self.finished = true;
+                return Ok(Some(self.judge(done)));
+            }
             FromRunner::Log { level, data } => observer.log(&level, &data),
             FromRunner::Progress {
                 done,
@@ -236,9 +274,9 @@ impl Conversation<'_> {
         Err(failure)
     }
 
-    fn overdue(&self, aborted: bool) -> Failure {
-        if aborted {
-            return Failure::new(FailureKind::Cancelled, "the call was cancelled");
+    fn overdue(&self) -> Failure {
+        if self.aborted {
+            return cancelled();
         }
         let limit = self.timeout.as_millis();
         let message = format!("the code did not finish within timeoutMs ({limit} ms)");

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use super::cell::{Cell, Exit, Heard, Output};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, converse};
+use super::conversation::{await_ready, none_in_time};
 use super::disposal::Disposal;
 use super::forge::{Forge, ReadyCell};
 use super::images::{Images, PullPolicy, unavailable};
 use super::labels::{Kind, labels};
+use super::one_shot::run_once;
 use super::reaper::{Owners, reap};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
@@ -115,38 +116,13 @@ impl Engine for DockerEngine {
         observer: &mut dyn Observer,
     ) -> Ended {
         let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
-        let made = self
-            .admit(job.image.as_ref(), &job.dependencies)
-            .and_then(|()| {
-                self.forge.make(
-                    job.image.as_ref(),
-                    Kind::OneShot,
-                    &job.label,
-                    lifetime,
-                    acquire,
-                )
-            });
-        let mut cell = match made {
-            Ok(cell) => cell,
-            Err(failure) => {
-                return Ended {
-                    outcome: Err(failure),
-                    duration: Duration::ZERO,
-                };
-            }
-        };
         let limit = self.forge.settings.max_output_bytes;
-        let ended = converse(cell.as_mut(), job, limit, cancel, observer);
-        let still_running = ended.outcome.as_ref().is_err_and(|failure| {
-            !matches!(
-                failure.kind,
-                FailureKind::Threw | FailureKind::InvalidResult
-            )
-        });
-        if still_running {
-            cell.destroy();
-        }
-        ended
+        run_once(job, acquire, limit, cancel, observer, || {
+            let image = job.image.as_ref();
+            self.admit(image, &job.dependencies)?;
+            self.forge
+                .make(image, Kind::OneShot, &job.label, lifetime, acquire)
+        })
     }
 
     fn check(
@@ -268,24 +244,27 @@ struct DockerCell {
 
 impl DockerCell {
     fn start(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        self.streams = Some(
-            self.daemon
-                .attach(&self.id, deadline)
-                .map_err(|error| unavailable(&error))?,
-        );
+        // The daemon has made the container: from here on it is slow, not away.
+        let late_or_away = |error| match error {
+            DockerError::TimedOut => none_in_time(),
+            other => unavailable(&other),
+        };
+        let attached = self.daemon.attach(&self.id, deadline);
+        self.streams = Some(attached.map_err(late_or_away)?);
         self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
             // The runtime could not execute the command at all.
             DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
                 FailureKind::Policy,
                 format!("the image cannot run tools: {message}; images need sh and Node.js 20 or newer"),
             ),
-            other => unavailable(&other),
+            other => late_or_away(other),
         })
     }
 }
 
 impl Drop for DockerCell {
     fn drop(&mut self) {
+        self.streams = None;
         if !self.id.is_empty() {
             self.forge_disposal.later(std::mem::take(&mut self.id));
         }
@@ -354,6 +333,8 @@ impl Cell for DockerCell {
     }
 
     fn destroy(mut self: Box<Self>) {
+        // A daemon with output that nobody takes would wait with the kill.
+        self.streams = None;
         let id = std::mem::take(&mut self.id);
         self.forge_disposal.now(&id);
     }

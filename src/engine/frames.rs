@@ -1,7 +1,7 @@
 //! The frames spoken with the runner: one JSON object a line, the runner's behind the job's nonce.
 //! Pure: bytes in, frames out.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::json::JsonText;
 
@@ -76,7 +76,9 @@ pub(super) enum FromRunner {
 pub(super) struct Done {
     #[serde(default)]
     pub(super) ok: bool,
+    #[serde(default, deserialize_with = "present")]
     pub(super) value: Option<JsonText>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) content: Option<JsonText>,
     pub(super) kind: Option<ClaimedKind>,
     pub(super) message: Option<String>,
@@ -91,6 +93,11 @@ pub(super) enum ClaimedKind {
     Threw,
     InvalidResult,
     OutputTooLarge,
+}
+
+/// A field that is there is there, also when it says `null`.
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<JsonText>, D::Error> {
+    JsonText::deserialize(field).map(Some)
 }
 
 /// Why code does not compile.
@@ -184,6 +191,16 @@ mod tests {
             };
             assert_eq!(done.value.as_ref().unwrap().text(), "[1.0]");
         }
+    }
+
+    #[test]
+    fn a_null_result_is_a_result() {
+        let frames = read(&[b"n0 {\"done\":{\"ok\":true,\"value\":null}}\n"]);
+        let [FromRunner::Done(done)] = frames.as_slice() else {
+            panic!("{frames:?}")
+        };
+        assert_eq!(done.value.as_ref().unwrap().text(), "null");
+        assert_eq!(done.content, None);
     }
 
     #[test]

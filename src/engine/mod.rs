@@ -12,6 +12,7 @@ mod frames;
 mod images;
 pub mod jail;
 mod labels;
+mod one_shot;
 mod pool;
 mod reaper;
 

@@ -3,10 +3,17 @@
 // fd 4, out on fd 3 behind the job's nonce. Whatever it needs later it takes before the author's code
 // can change it.
 'use strict';
+// One block around all: the author's code is compiled in the global scope and must neither see nor
+// overwrite what is declared here.
+{
+const {
+  AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
+  Object, Promise, SharedArrayBuffer, String, TypeError, process,
+} = globalThis;
 const fs = require('fs');
 const vm = require('vm');
 const { createRequire } = require('module');
-const { types } = require('util');
+const types = { ...require('util').types };
 const { Worker } = require('worker_threads');
 
 const AsyncFunction = (async () => {}).constructor;
@@ -14,11 +21,12 @@ const { stringify, parse } = JSON;
 const { keys } = Object;
 const { isArray } = Array;
 const { isFinite } = Number;
-const byteLength = Buffer.byteLength;
+const { byteLength, from } = Buffer;
 const isView = ArrayBuffer.isView;
 const toISOString = Date.prototype.toISOString;
 const getTime = Date.prototype.getTime;
 const toWellFormed = String.prototype.toWellFormed;
+const { then } = Promise.prototype;
 const writeSync = fs.writeSync;
 const reallyExit = process.reallyExit.bind(process);
 const call = Function.prototype.call.bind(Function.prototype.call);
@@ -29,7 +37,7 @@ const MAX_NOTE_BYTES = 65536;
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
-  let bytes = Buffer.from(text + '\n');
+  let bytes = from(text + '\n');
   while (bytes.length > 0) {
     try {
       bytes = bytes.subarray(writeSync(3, bytes));
@@ -58,8 +66,8 @@ const listener = new Worker(`
   parentPort.postMessage('');
 `, { eval: true, stdin: false, env: {}, execArgv: [] });
 
-function first(code) {
-  return code.length <= MAX_TEXT ? code : code.slice(0, MAX_TEXT) + '…';
+function first(text) {
+  return call(toWellFormed, text.length <= MAX_TEXT ? text : text.slice(0, MAX_TEXT) + '…');
 }
 
 // ---- compiling -------------------------------------------------------------------------------
@@ -75,14 +83,14 @@ function compileError(error, code) {
     new vm.Script('(async function anonymous(args,ctx,require\n) {\n' + code + '\n})',
       { filename: 'tool.js' });
   } catch (positioned) {
-    const at = /^tool\.js:(\d+)\n.*\n([ \t]*)\^/.exec(String(positioned.stack));
+    const at = /^tool\.js:(\d+)\n(?:.*\n([ \t]*)\^)?/.exec(String(positioned.stack));
     if (at) {
       const lines = code.split(/\r\n|[\n\r\u2028\u2029]/).length;
       const line = Number(at[1]) - 2;
       found.line = Math.min(Math.max(line, 1), lines);
       if (line === found.line) {
         found.message = String(positioned.message);
-        found.column = at[2].length + 1;
+        if (at[2] !== undefined) found.column = at[2].length + 1;
       }
     }
   }
@@ -109,17 +117,28 @@ function toJson(root, limit) {
   const ancestors = [];
   let bytes = 0;
 
-  function put(text) {
-    bytes += byteLength(text);
+  function count(more) {
+    bytes += more;
     if (bytes > limit) {
       throw new Refusal('output_too_large', 'the result is larger than ' + limit + ' bytes');
     }
+  }
+
+  function put(text) {
+    count(byteLength(text));
     parts.push(text);
+  }
+
+  // Copies of a huge text could fill the memory before its length is looked at.
+  function quote(text) {
+    count(text.length);
+    count(-text.length);
+    return stringify(call(toWellFormed, text));
   }
 
   function primitive(value) {
     switch (typeof value) {
-      case 'string': return stringify(call(toWellFormed, value));
+      case 'string': return quote(value);
       case 'number': return isFinite(value) ? stringify(value) : 'null';
       case 'boolean': return value ? 'true' : 'false';
       case 'object': return value === null ? 'null' : undefined;
@@ -143,15 +162,29 @@ function toJson(root, limit) {
     return value !== undefined && typeof value !== 'function' && typeof value !== 'symbol';
   }
 
-  function read(object, key, path) {
+  // Whatever the author's getters, toJSON methods and proxies throw is told by its path.
+  function guard(path, read) {
     try {
-      return object[key];
-    } catch {
-      throw invalid(path, 'could not be read: its getter threw');
+      return read();
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      throw invalid(path, 'could not be read: ' + first(guarded(() => error, 'it threw')));
     }
   }
 
-  function write(value, path, depth) {
+  const member = (object, key, path) => guard(path, () => converted(object[key]));
+
+  // As JSON.stringify: toJSON is asked once, and what it gives is written as it is.
+  function converted(value) {
+    if (typeof value !== 'object' || value === null) return value;
+    if (types.isDate(value) || refusedKind(value)) return value;
+    const { toJSON } = value;
+    return typeof toJSON === 'function' ? call(toJSON, value, '') : value;
+  }
+
+  const write = (value, path, depth) => guard(path, () => writeValue(value, path, depth));
+
+  function writeValue(value, path, depth) {
     const simple = primitive(value);
     if (simple !== undefined) return put(simple);
     if (typeof value === 'bigint') throw invalid(path, 'is a BigInt: use Number(…) or String(…)');
@@ -159,26 +192,14 @@ function toJson(root, limit) {
       const valid = isFinite(call(getTime, value));
       return put(valid ? '"' + call(toISOString, value) + '"' : 'null');
     }
-    if (types.isBoxedPrimitive(value)) return write(value.valueOf(), path, depth);
     const refused = refusedKind(value);
     if (refused) throw invalid(path, refused);
     if (ancestors.includes(value)) throw invalid(path, 'is circular: it contains itself');
     if (depth >= MAX_DEPTH) throw invalid(path, 'is nested deeper than ' + MAX_DEPTH + ' levels');
-    const convert = read(value, 'toJSON', path);
     ancestors.push(value);
-    if (typeof convert === 'function') {
-      let converted;
-      try {
-        converted = call(convert, value, '');
-      } catch {
-        throw invalid(path, 'could not be read: its toJSON threw');
-      }
-      if (present(converted)) write(converted, path, depth + 1); else put('null');
-    } else if (isArray(value)) {
-      writeArray(value, path, depth);
-    } else {
-      writeObject(value, path, depth);
-    }
+    if (types.isBoxedPrimitive(value)) write(value.valueOf(), path, depth + 1);
+    else if (isArray(value)) writeArray(value, path, depth);
+    else writeObject(value, path, depth);
     ancestors.pop();
   }
 
@@ -187,35 +208,30 @@ function toJson(root, limit) {
     for (let index = 0; index < array.length; index++) {
       if (index > 0) put(',');
       const at = path + '[' + index + ']';
-      const item = read(array, index, at);
+      const item = member(array, index, at);
       if (present(item)) write(item, at, depth + 1); else put('null');
     }
     put(']');
   }
 
   function writeObject(object, path, depth) {
-    let names;
-    try {
-      names = keys(object);
-    } catch {
-      throw invalid(path, 'could not be read: listing its keys threw');
-    }
     put('{');
     let comma = '';
-    for (const name of names) {
+    for (const name of keys(object)) {
       const at = path + '.' + name;
-      const item = read(object, name, at);
+      const item = member(object, name, at);
       if (!present(item)) continue;
-      put(comma + stringify(call(toWellFormed, name)) + ':');
+      put(comma + quote(name) + ':');
       write(item, at, depth + 1);
       comma = ',';
     }
     put('}');
   }
 
-  if (root === undefined) return 'null';
-  if (!present(root)) throw invalid('$', 'is a ' + typeof root + ': return a JSON value');
-  write(root, '$', 0);
+  const value = guard('$', () => converted(root));
+  if (value === undefined) return 'null';
+  if (!present(value)) throw invalid('$', 'is a ' + typeof value + ': return a JSON value');
+  write(value, '$', 0);
   return parts.join('');
 }
 
@@ -225,15 +241,19 @@ function guarded(read, otherwise) {
   try { return String(read()); } catch { return otherwise; }
 }
 
+function isError(value) {
+  try { return types.isNativeError(value) || value instanceof Error; } catch { return false; }
+}
+
 function describeThrown(thrown) {
-  if (!types.isNativeError(thrown) && !(thrown instanceof Error)) {
+  if (!isError(thrown)) {
     return { message: first(guarded(() => thrown, 'a value that has no text')) };
   }
   const message = guarded(() => thrown.message, '');
   const name = guarded(() => thrown.name, 'Error');
   const found = { message: first(name === 'Error' && message ? message : name + (message ? ': ' + message : '')) };
   const frames = guarded(() => thrown.stack, '').split('\n').filter(line => /^\s+at /.test(line));
-  const at = frames.map(line => /tool\.js:(\d+):(\d+)/.exec(line)).find(Boolean);
+  const at = frames.map(line => /[ (]tool\.js:(\d+):(\d+)\)?$/.exec(line)).find(Boolean);
   if (at && Number(at[1]) > 2) {
     found.line = Number(at[1]) - 2;
     found.column = Number(at[2]);
@@ -255,12 +275,14 @@ function runJob(job) {
 
   const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
   const finish = body => {
+    // On a line of its own, whatever the code may have written to this descriptor.
+    if (!finished) writeLine('');
     send('{"done":' + body + '}');
     finished = true;
     reallyExit(0);
   };
   const fail = (kind, found) => finish(stringify({
-    kind, message: found.message, line: found.line, column: found.column,
+    __proto__: null, kind, message: found.message, line: found.line, column: found.column,
   }));
   const threw = thrown => fail('threw', describeThrown(thrown));
   const ended = code => fail('threw', { message: 'process ended with ' + code + ' before returning' });
@@ -276,10 +298,11 @@ function runJob(job) {
   };
   const ask = (kind, key, params) => new Promise((resolve, reject) => {
     if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
+    const body = ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params);
     const id = asked.size + 1;
     asked.set(id, { resolve, reject });
     listener.ref();
-    send('{"ask":{"id":' + id + ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params) + '}}');
+    send('{"ask":{"id":' + id + body + '}}');
   });
   const ctx = Object.freeze({
     signal: abort.signal,
@@ -331,7 +354,7 @@ function runJob(job) {
   };
   const require = createRequire((job.layer || '/workspace') + '/tool.js');
   const args = job.args === undefined ? {} : parse(job.args);
-  run(args, ctx, require).then(succeed, threw);
+  call(then, run(args, ctx, require), succeed, threw);
 }
 
 // ---- checking --------------------------------------------------------------------------------
@@ -353,6 +376,12 @@ for (const name of keys(process.env)) if (!(name in kept)) delete process.env[na
 Object.assign(process.env, kept);
 for (const name of ['require', 'module', 'exports', '__filename', '__dirname']) delete globalThis[name];
 
+// Printing waits for the reader. Otherwise output piles up in memory, and its end is lost with the
+// process, which is just what a failure should show.
+for (const { _handle: pipe } of [process.stdout, process.stderr]) {
+  if (pipe && pipe.setBlocking) pipe.setBlocking(true);
+}
+
 listener.once('message', () => {
   listener.on('message', function receive(line) {
     const frame = parse(line);
@@ -363,3 +392,4 @@ listener.once('message', () => {
   });
   writeLine(stringify({ ready: { node: process.versions.node } }));
 });
+}

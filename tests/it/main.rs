@@ -1,5 +1,11 @@
 //! The real server with a real Docker daemon and real clients. `tests/run` starts what it needs.
 
-mod engine;
+mod engine_checker;
+mod engine_code;
+mod engine_conversation;
+mod engine_endings;
+mod engine_hardening;
+mod engine_limits;
+mod engine_results;
 mod jail;
 mod support;

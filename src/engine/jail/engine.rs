@@ -17,9 +17,10 @@ use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 use crate::engine::checker::Checkers;
-use crate::engine::conversation::{await_ready, converse};
+use crate::engine::conversation::await_ready;
 use crate::engine::forge::{Forge, ReadyCell};
 use crate::engine::labels::Kind;
+use crate::engine::one_shot::run_once;
 use crate::engine::pool::{Pool, PoolCounts};
 use crate::engine::{Check, Engine};
 
@@ -153,31 +154,10 @@ impl Engine for JailEngine {
         cancel: &Cancel,
         observer: &mut dyn Observer,
     ) -> Ended {
-        let mut cell = match self.acquire(job, acquire) {
-            Ok(cell) => cell,
-            Err(failure) => {
-                return Ended {
-                    outcome: Err(failure),
-                    duration: Duration::ZERO,
-                };
-            }
-        };
         let limit = self.forge.settings.max_output_bytes;
-        let ended = converse(cell.as_mut(), job, limit, cancel, observer);
-        // A result or a claimed failure means that the runner ends by itself; its cell follows soon.
-        let ends_itself = ended.outcome.as_ref().map_or_else(
-            |failure| {
-                matches!(
-                    failure.kind,
-                    FailureKind::Threw | FailureKind::InvalidResult
-                )
-            },
-            |_| true,
-        );
-        if !ends_itself {
-            cell.destroy();
-        }
-        ended
+        run_once(job, acquire, limit, cancel, observer, || {
+            self.acquire(job, acquire)
+        })
     }
 
     fn check(

@@ -1,28 +1,30 @@
 //! What `tests/run` provides, and the small pieces that every test here needs.
 
+pub(crate) mod engine;
+
 use std::sync::{Arc, Mutex};
 
 use dynamic_mcp::docker::{Daemon, Endpoint};
 use dynamic_mcp::engine::Owners;
 
 /// A value that `tests/run` exports.
-pub fn provided(name: &str) -> String {
+pub(crate) fn provided(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run tests/run, which starts what the tests need")
     })
 }
 
 /// The private daemon of this test run.
-pub fn daemon() -> Arc<Daemon> {
+pub(crate) fn daemon() -> Arc<Daemon> {
     let endpoint = Endpoint::parse(&provided("DYNAMIC_MCP_TEST_DOCKER")).unwrap();
     Arc::new(Daemon::new(endpoint, None))
 }
 
 /// Owners by hand: this instance, and which others are dead.
 #[derive(Debug, Default)]
-pub struct KnownOwners {
-    pub own: String,
-    pub dead: Mutex<Vec<String>>,
+pub(crate) struct KnownOwners {
+    pub(crate) own: String,
+    pub(crate) dead: Mutex<Vec<String>>,
 }
 
 impl Owners for KnownOwners {
