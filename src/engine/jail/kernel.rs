@@ -126,6 +126,22 @@ pub(super) fn kill(pid: Pid, signal: c_int) -> io::Result<()> {
     done(unsafe { libc::kill(pid, signal) })
 }
 
+/// Sends a signal to the process behind a descriptor of [`open_pidfd`], and to no other.
+pub(super) fn kill_by_pidfd(process: &OwnedFd, signal: c_int) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: an open descriptor, integers, and a null pointer, which asks for the usual details.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    })
+    .map(drop)
+}
+
 /// Ends this process by `signal`, by its default action.
 pub(super) fn die_of(signal: c_int) -> ! {
     let _ = restore_signal(signal);

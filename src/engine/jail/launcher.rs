@@ -140,32 +140,48 @@ impl Jail {
         Ok(End::Ended(death))
     }
 
-    /// Stays until the jail has ended, has used too much, or the server has let go.
+    /// Stays until the jail has ended, has too many processes, or the server has let go. When it
+    /// uses too much memory, the process that holds most is killed, as the kernel does in a
+    /// container: code may survive a child that was too greedy.
     fn watch(self, memory_bytes: u64) -> Result<End, StepError> {
         let orders = kernel::standard_stream(0);
+        let mut out_of_memory = false;
         loop {
             let used = watch::usage(self.first, &self.scratch).unwrap_or_default();
             if used.bytes > memory_bytes {
-                self.kill();
-                return self.wait().map(|_| End::OutOfMemory);
+                out_of_memory = true;
+                if used.bytes / 4 > memory_bytes / 3 || !self.kill_largest(used.largest) {
+                    self.kill();
+                }
             }
-            if used.processes > MAX_PROCESSES.into() {
-                self.kill();
-                return self.wait();
-            }
+            let too_many = used.processes > MAX_PROCESSES.into();
+            let left = memory_bytes.saturating_sub(used.bytes);
             let waits = [
                 (self.ended.as_fd(), Await::Readable),
                 (orders, Await::HungUp),
             ];
-            let events = kernel::wait_for(&waits, watch::pause(memory_bytes - used.bytes));
-            match events.at("wait for events")?.as_slice() {
-                [false, false] => {}
-                [false, true] => {
-                    self.kill();
-                    return self.wait();
-                }
-                _ => return self.wait(),
+            let events = kernel::wait_for(&waits, watch::pause(left)).at("wait for events")?;
+            match events.as_slice() {
+                [false, false] if !too_many => continue,
+                [true, _] => {}
+                _ => self.kill(),
             }
+            let end = self.wait()?;
+            return Ok(if out_of_memory { End::OutOfMemory } else { end });
+        }
+    }
+
+    /// Whether the process is, or has just been, ended. Its number may be another's by now, of the
+    /// host even: only a process that still is of this jail after it was opened gets the signal.
+    fn kill_largest(&self, largest: Pid) -> bool {
+        let Ok(process) = kernel::open_pidfd(largest) else {
+            return true;
+        };
+        match watch::usage(self.first, &[]) {
+            Ok(used) if used.largest == largest => {
+                kernel::kill_by_pidfd(&process, libc::SIGKILL).is_ok()
+            }
+            _ => true,
         }
     }
 

@@ -23,12 +23,15 @@ pub(super) struct Usage {
     /// host, such as node itself, are not theirs.
     pub(super) bytes: u64,
     pub(super) processes: usize,
+    /// The process that holds most, but for the first, which cannot grow; 0 where there is none.
+    pub(super) largest: Pid,
 }
 
 /// What `first`, its descendants and the scratch file systems use.
 pub(super) fn usage(first: Pid, scratch: &[OwnedFd]) -> io::Result<Usage> {
     let mut waiting = vec![first];
     let mut used = Usage::default();
+    let mut most = 0;
     while let Some(pid) = waiting.pop().filter(|_| used.processes < MAX_COUNTED) {
         used.processes += 1;
         match children(pid) {
@@ -38,7 +41,11 @@ pub(super) fn usage(first: Pid, scratch: &[OwnedFd]) -> io::Result<Usage> {
             Err(_) => continue,
         }
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        used.bytes = used.bytes.saturating_add(own_bytes(&status));
+        let own = own_bytes(&status);
+        used.bytes = used.bytes.saturating_add(own);
+        if pid != first && own >= most {
+            (most, used.largest) = (own, pid);
+        }
     }
     let files = scratch.iter().map(kernel::stored_bytes);
     let files: u64 = files.collect::<io::Result<Vec<_>>>()?.iter().sum();
