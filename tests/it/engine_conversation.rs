@@ -9,7 +9,8 @@ use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Observer};
 use dynamic_mcp::engine::Engine;
 
-use crate::support::engine::{Fixture, job, kind_of, outcome_text, patience};
+use super::Fixture;
+use crate::support::engine::{Runs as _, job, kind_of, outcome_text, patience};
 
 /// Writes down what it hears; answers questions by their key; may cancel on the first word.
 #[derive(Default)]

@@ -1,6 +1,10 @@
 //! The confinement, seen from inside and from the daemon.
 
-use crate::support::engine::{Fixture, job};
+use std::time::Duration;
+
+use dynamic_mcp::domain::failure::FailureKind;
+
+use crate::support::engine::{Fixture, Runs as _, job, kind_of};
 
 #[test]
 fn what_code_is_and_may() {
@@ -100,4 +104,44 @@ fn nothing_of_the_server_is_inside() {
           fs.readFileSync('/proc/1/environ', 'utf8').includes('DYNAMIC_MCP')]";
     let value = Fixture::new().value_of(&job(code, &args.to_string()));
     assert_eq!(value, "[false,false,false,false,false]");
+}
+
+#[test]
+fn fork_bombs_end() {
+    let fixture = Fixture::new();
+    let many = "const {spawn} = require('child_process');
+        let failed; const children = [];
+        for (let i = 0; i < 400 && !failed; i++) {
+          const child = spawn('sleep', ['1000']);
+          await new Promise(done => child.once('spawn', done).once('error', e => { failed = e.code; done(); }));
+          children.push(child);
+        }
+        return [failed, children.length < 256 && children.length > 100]";
+    assert_eq!(fixture.value(many), "[\"EAGAIN\",true]");
+    let bomb = "require('child_process').execSync('bomb() { bomb | bomb & }; bomb; wait; sleep 1000', {stdio: 'ignore'})";
+    let mut bomb = job(bomb, "{}");
+    bomb.timeout = Duration::from_secs(2);
+    let ended = fixture.run(&bomb);
+    assert!(
+        matches!(
+            kind_of(&ended),
+            Some(FailureKind::Timeout | FailureKind::Threw)
+        ),
+        "{ended:?}"
+    );
+    assert_eq!(
+        fixture.value("return 'and the next one runs'"),
+        "\"and the next one runs\""
+    );
+}
+
+/// Docker's init passes signals on.
+#[test]
+fn code_that_ends_its_container_ends_by_its_signal() {
+    Fixture::new().check(
+        "
+process.kill(1, 'SIGTERM'); await new Promise(resolve => setTimeout(resolve, 5000));
+=> threw: process ended with SIGTERM before returning
+",
+    );
 }

@@ -1,11 +1,8 @@
 //! The real server with a real Docker daemon and real clients. `tests/run` starts what it needs.
 
+mod docker_suite;
 mod engine_checker;
-mod engine_code;
-mod engine_conversation;
-mod engine_endings;
 mod engine_hardening;
-mod engine_limits;
-mod engine_results;
 mod jail;
+mod jail_suite;
 mod support;

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::kernel::{self, Await};
-use super::plan::{NICE, NODE, OOM_SCORE_ADJUSTMENT, Plan, USER, environment, heap_flag, limits};
+use super::plan::{NICE, NODE, OOM_SCORE_ADJUSTMENT, Plan, USER, environment, limits};
 use super::root::build_and_enter;
 use super::step::{At, NO_JAIL, StepError};
 use super::{RUNNER, filter};
@@ -109,7 +109,7 @@ fn become_node(plan: &Plan) -> Result<std::convert::Infallible, StepError> {
     } else {
         plan.node.clone()
     };
-    let arguments = ["node", &heap_flag(plan), "-e", RUNNER];
+    let arguments = ["node", "-e", RUNNER];
     Err(kernel::execute(&program, &arguments, &environment(plan))).at("execute node")
 }
 

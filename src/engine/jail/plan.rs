@@ -36,8 +36,8 @@ pub(super) const OOM_SCORE_ADJUSTMENT: &str = "500";
 pub(super) const MAX_PROCESSES: u16 = 256;
 /// Open files of one process.
 const MAX_OPEN_FILES: u64 = 1024;
-/// Largest file in bytes: the larger of the two file systems.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Largest file in bytes: above both file systems, whose own limits come first.
+const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Not 0: a host that pipes core dumps to a program ignores every limit but 1 (core(5)).
 const CORE_BYTES: u64 = 1;
 /// Room of one process for V8's reservations beyond the memory it may really use, in bytes. The
@@ -174,8 +174,10 @@ pub(super) fn limits(plan: &Plan) -> [(c_int, &'static str, u64); 8] {
 }
 
 /// V8's heap, as node itself would choose it in a container of that size: half of the memory.
-pub(super) fn heap_flag(plan: &Plan) -> String {
-    format!("--max-old-space-size={}", plan.memory_bytes / 2 / (1 << 20))
+/// In the environment, as code sees no options of its node then; the runner takes it out.
+fn heap_option(plan: &Plan) -> String {
+    let mebibytes = plan.memory_bytes / 2 / (1 << 20);
+    format!("NODE_OPTIONS=--max-old-space-size={mebibytes}")
 }
 
 /// Everything that node finds in its environment.
@@ -185,6 +187,7 @@ pub(super) fn environment(plan: &Plan) -> Vec<String> {
         "HOME=/workspace".to_owned(),
         "TMPDIR=/tmp".to_owned(),
         "TZ=UTC".to_owned(),
+        heap_option(plan),
     ];
     let mut unusual: Vec<&str> = Vec::new();
     for file in &plan.files {
@@ -257,11 +260,7 @@ mod tests {
         let items = items(&plan).into_iter().map(|item| format!("{item}\n"));
         let limits = limits(&plan).map(|(_, name, value)| format!("limit {name} {value}\n"));
         let variables = environment(&plan).into_iter().map(|it| format!("{it}\n"));
-        let text: String = items
-            .chain(limits)
-            .chain(variables)
-            .chain([heap_flag(&plan) + "\n"])
-            .collect();
+        let text: String = items.chain(limits).chain(variables).collect();
         assert_eq!(
             text,
             include_str!("../../../tests/golden/jail_root.txt"),
@@ -273,7 +272,7 @@ mod tests {
     fn libraries_in_unusual_places_are_named_to_the_loader() {
         let check = |files: &[&str], expected: Option<&str>| {
             let found = environment(&plan(files));
-            assert_eq!(found.get(4).map(String::as_str), expected, "{files:?}");
+            assert_eq!(found.get(5).map(String::as_str), expected, "{files:?}");
         };
         check(&["/lib/a.so", "/lib64/b.so", "/usr/lib/x/c.so"], None);
         check(
