@@ -1,5 +1,6 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,11 @@ use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
 use crate::config::{
-    Access, Backend, Config, DaemonAddress, EngineConfig, GuardConfig, StoreConfig,
+    Access, Backend, Config, DaemonAddress, EngineChoice, EngineConfig, GuardConfig, NodeJail,
+    Profile, StoreConfig,
 };
 use crate::docker::{Daemon, Endpoint};
+use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
 use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
 use crate::guard::{Guard, GuardLimits};
 use crate::http::{HttpError, HttpServer, Readiness, ReadyCheck, Services};
@@ -45,6 +48,8 @@ pub enum StartError {
     System(std::io::Error),
     /// The server cannot listen.
     Http(HttpError),
+    /// The node engine was asked for, and its jail cannot be.
+    Jail(JailRefusal),
     /// A setting that this build cannot serve.
     NotAvailable(&'static str),
 }
@@ -61,6 +66,7 @@ impl fmt::Display for StartError {
             }
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),
+            Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
         }
     }
@@ -73,6 +79,7 @@ pub struct App {
     config: Config,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
     readiness: Arc<Readiness>,
     store_path: PathBuf,
     store: Arc<dyn ToolStore>,
@@ -91,18 +98,22 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Starts everything; `home` is where a person's own Docker sockets are looked for.
+    /// Starts everything.
     ///
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
-    pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
+    pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
         let (store, store_path) = open_store(&config.store)?;
         let owners = Arc::new(FileOwners::register(&store)?);
         let store: Arc<dyn ToolStore> = Arc::new(store);
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
+        let (engine, engine_reason) = start_engine(
+            &config,
+            surroundings,
+            Arc::clone(&owners) as Arc<dyn Owners>,
+        )?;
         let authority = Authority::new(config.auth.admin_token.clone());
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -119,6 +130,7 @@ impl App {
             authority,
             metrics: Arc::clone(&metrics),
             guard,
+            engine: Arc::clone(&engine),
             store: Arc::clone(&store),
             readiness: Arc::clone(&readiness),
         };
@@ -128,6 +140,7 @@ impl App {
             config,
             tools,
             engine,
+            engine_reason,
             readiness,
             store_path,
             store,
@@ -150,11 +163,12 @@ impl App {
         } else {
             "no authentication: every caller on this machine is admin"
         };
+        let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
         format!(
             "dynamic-mcp {} listens on {url}\n\
-             \x20 engine    {}: {state}{}\n\
+             \x20 engine    {}: {state}{}{}\n\
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
              \x20 access    {access}\n\
@@ -162,6 +176,7 @@ impl App {
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
             engine.detail,
+            reason.unwrap_or_default(),
             image.detail,
             self.store_path.display(),
         )
@@ -223,24 +238,64 @@ fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
 /// Workers that neither run nor wait, so that lists, stops and probes always find one.
 const SPARE_WORKERS: usize = 8;
 
+/// What the process finds around it, read once at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The user's own folder: other Docker sockets are looked for there.
+    pub home: Option<PathBuf>,
+    /// `PATH`: Node.js is looked for there.
+    pub search_path: Option<OsString>,
+}
+
+/// Chooses the engine; the text says why it is this one, where that needs saying.
 fn start_engine(
-    config: &EngineConfig,
-    home: Option<PathBuf>,
+    config: &Config,
+    surroundings: Surroundings,
     owners: Arc<dyn Owners>,
-) -> Result<Arc<dyn Engine>, StartError> {
-    let DaemonAddress::Unix(socket) = &config.daemon else {
+) -> Result<(Arc<dyn Engine>, Option<String>), StartError> {
+    let search_path = surroundings.search_path.unwrap_or_default();
+    if config.engine.choice == EngineChoice::Node {
+        let engine = start_jail(&config.engine, &search_path).map_err(StartError::Jail)?;
+        return Ok((Arc::new(engine), None));
+    }
+    let DaemonAddress::Unix(socket) = &config.engine.daemon else {
         return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
     };
-    let daemon = Arc::new(Daemon::new(Endpoint::Unix(socket.clone()), home));
+    let endpoint = Endpoint::Unix(socket.clone());
+    let daemon = Arc::new(Daemon::new(endpoint, surroundings.home));
+    let mut reason = None;
+    let may_jail = config.engine.choice == EngineChoice::Auto && config.profile == Profile::Mvp;
+    if may_jail && let Err(error) = daemon.info(Deadline::after(CHECK_TIMEOUT)) {
+        match start_jail(&config.engine, &search_path) {
+            Ok(engine) => return Ok((Arc::new(engine), Some(format!("no Docker: {error}")))),
+            Err(refusal) => reason = Some(format!("no jail either: {refusal}")),
+        }
+    }
     let settings = EngineSettings {
-        allowed_images: config.allowed_images.clone(),
-        pull_policy: config.pull_policy,
-        memory_bytes: config.memory_bytes,
-        nano_cpus: config.nano_cpus,
-        max_output_bytes: config.max_output_bytes,
+        allowed_images: config.engine.allowed_images.clone(),
+        pull_policy: config.engine.pull_policy,
+        memory_bytes: config.engine.memory_bytes,
+        nano_cpus: config.engine.nano_cpus,
+        max_output_bytes: config.engine.max_output_bytes,
+        warm_pool: config.engine.warm_pool,
     };
     let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
-    Ok(Arc::new(engine))
+    Ok((Arc::new(engine), reason))
+}
+
+fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {
+    let default_image = config.allowed_images.first().cloned();
+    JailEngine::start(JailSettings {
+        launcher: PathBuf::from("/proc/self/exe"),
+        node: find_node(search_path),
+        default_image: default_image.ok_or_else(|| {
+            JailRefusal::System("MCP_SANDBOX_ALLOWED_IMAGES names no image".to_owned())
+        })?,
+        memory_bytes: config.memory_bytes,
+        max_output_bytes: config.max_output_bytes,
+        warm_pool: config.warm_pool,
+        unsafe_without_jail: config.node_jail == NodeJail::Waived,
+    })
 }
 
 fn tool_settings(config: &Config) -> ToolSettings {
