@@ -1,38 +1,36 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
-use std::ffi::{OsStr, OsString};
+mod engine_choice;
+mod owners;
+mod upkeep;
+
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
-use crate::config::{
-    Access, Backend, Config, DaemonAddress, EngineChoice, EngineConfig, GuardConfig, NodeJail,
-    Profile, StoreConfig,
-};
-use crate::docker::{Daemon, Endpoint};
-use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
-use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
+use crate::engine::jail::JailRefusal;
+use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, ReadyCheck, Services};
+use crate::http::{HttpError, HttpServer, Readiness, Services};
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
-use crate::registry::instance::{InstanceLock, Liveness, forget_dead, known, liveness};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
-/// How often readiness is looked at, and how long one look may take.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+pub use engine_choice::Surroundings;
+
+use engine_choice::start_engine;
+use owners::FileOwners;
+use upkeep::{Upkeep, check_all};
+
+/// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often left containers are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
-const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is left for the answers of cancelled runs, and for their containers to go.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 const LAST_REMOVALS: Duration = Duration::from_secs(20);
@@ -238,66 +236,6 @@ fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
 /// Workers that neither run nor wait, so that lists, stops and probes always find one.
 const SPARE_WORKERS: usize = 8;
 
-/// What the process finds around it, read once at the start.
-#[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// The user's own folder: other Docker sockets are looked for there.
-    pub home: Option<PathBuf>,
-    /// `PATH`: Node.js is looked for there.
-    pub search_path: Option<OsString>,
-}
-
-/// Chooses the engine; the text says why it is this one, where that needs saying.
-fn start_engine(
-    config: &Config,
-    surroundings: Surroundings,
-    owners: Arc<dyn Owners>,
-) -> Result<(Arc<dyn Engine>, Option<String>), StartError> {
-    let search_path = surroundings.search_path.unwrap_or_default();
-    if config.engine.choice == EngineChoice::Node {
-        let engine = start_jail(&config.engine, &search_path).map_err(StartError::Jail)?;
-        return Ok((Arc::new(engine), None));
-    }
-    let DaemonAddress::Unix(socket) = &config.engine.daemon else {
-        return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
-    };
-    let endpoint = Endpoint::Unix(socket.clone());
-    let daemon = Arc::new(Daemon::new(endpoint, surroundings.home));
-    let mut reason = None;
-    let may_jail = config.engine.choice == EngineChoice::Auto && config.profile == Profile::Mvp;
-    if may_jail && let Err(error) = daemon.info(Deadline::after(CHECK_TIMEOUT)) {
-        match start_jail(&config.engine, &search_path) {
-            Ok(engine) => return Ok((Arc::new(engine), Some(format!("no Docker: {error}")))),
-            Err(refusal) => reason = Some(format!("no jail either: {refusal}")),
-        }
-    }
-    let settings = EngineSettings {
-        allowed_images: config.engine.allowed_images.clone(),
-        pull_policy: config.engine.pull_policy,
-        memory_bytes: config.engine.memory_bytes,
-        nano_cpus: config.engine.nano_cpus,
-        max_output_bytes: config.engine.max_output_bytes,
-        warm_pool: config.engine.warm_pool,
-    };
-    let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
-    Ok((Arc::new(engine), reason))
-}
-
-fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {
-    let default_image = config.allowed_images.first().cloned();
-    JailEngine::start(JailSettings {
-        launcher: PathBuf::from("/proc/self/exe"),
-        node: find_node(search_path),
-        default_image: default_image.ok_or_else(|| {
-            JailRefusal::System("MCP_SANDBOX_ALLOWED_IMAGES names no image".to_owned())
-        })?,
-        memory_bytes: config.memory_bytes,
-        max_output_bytes: config.max_output_bytes,
-        warm_pool: config.warm_pool,
-        unsafe_without_jail: config.node_jail == NodeJail::Waived,
-    })
-}
-
 fn tool_settings(config: &Config) -> ToolSettings {
     ToolSettings {
         name_style: config.catalog.name_style,
@@ -306,150 +244,4 @@ fn tool_settings(config: &Config) -> ToolSettings {
         max_dependencies: config.engine.max_dependencies,
         queue: config.guard.queue,
     }
-}
-
-/// Instances known by lock files beside the registry.
-struct FileOwners {
-    lock: Mutex<Option<InstanceLock>>,
-    own_id: String,
-    folder: PathBuf,
-}
-
-impl FileOwners {
-    fn register(store: &FileStore) -> Result<Self, StartError> {
-        let folder = store.instances_folder().map_err(StartError::Registry)?;
-        let lock = InstanceLock::acquire(&folder).map_err(StartError::Instance)?;
-        let own_id = lock.id().to_owned();
-        Ok(Self {
-            lock: Mutex::new(Some(lock)),
-            own_id,
-            folder,
-        })
-    }
-
-    /// Nothing of this instance is left, so nobody needs to remember it.
-    fn retire(&self) {
-        let lock = self
-            .lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Err(error)) = lock.map(InstanceLock::retire) {
-            log::warn!("this instance's lock file cannot be removed: {error}");
-        }
-    }
-}
-
-impl Owners for FileOwners {
-    fn own_id(&self) -> &str {
-        &self.own_id
-    }
-
-    fn is_dead(&self, id: &str) -> bool {
-        liveness(&self.folder, id) == Liveness::Dead
-    }
-
-    fn forget(&self, id: &str) {
-        if let Err(error) = forget_dead(&self.folder, id) {
-            log::warn!("a dead instance's lock file cannot be removed: {error}");
-        }
-    }
-
-    fn dead(&self) -> Vec<String> {
-        let mut ids = known(&self.folder).unwrap_or_default();
-        ids.retain(|id| *id != self.own_id && self.is_dead(id));
-        ids
-    }
-}
-
-fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
-    let deadline = Deadline::after(CHECK_TIMEOUT);
-    let probe = engine.probe(deadline);
-    let image = engine.probe_image(deadline);
-    let registry = store.health();
-    vec![
-        ReadyCheck {
-            name: "registry",
-            ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
-        },
-        ReadyCheck {
-            name: "engine",
-            ready: probe.ready,
-            detail: probe.detail,
-        },
-        ReadyCheck {
-            name: "image",
-            ready: image.ready,
-            detail: image.detail,
-        },
-    ]
-}
-
-/// The background threads: one looks at readiness, one tidies up.
-struct Upkeep {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Upkeep {
-    fn start(
-        engine: &Arc<dyn Engine>,
-        store: &Arc<dyn ToolStore>,
-        readiness: &Arc<Readiness>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let checks = {
-            let (engine, store) = (Arc::clone(engine), Arc::clone(store));
-            let readiness = Arc::clone(readiness);
-            every(CHECK_INTERVAL, "checks", &stop, move || {
-                readiness.publish(check_all(&*engine, &*store));
-            })
-        };
-        let tidy = {
-            let (engine, metrics) = (Arc::clone(engine), Arc::clone(metrics));
-            every(TIDY_INTERVAL, "tidy", &stop, move || {
-                metrics.count_reaped(engine.tidy(Deadline::after(TIDY_TIMEOUT)));
-            })
-        };
-        let threads = vec![
-            checks.map_err(StartError::System)?,
-            tidy.map_err(StartError::System)?,
-        ];
-        Ok(Self { stop, threads })
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        for thread in self.threads {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                log::error!("a background thread had panicked");
-            }
-        }
-    }
-}
-
-/// Runs `act` now and at every interval, until told to stop.
-fn every(
-    interval: Duration,
-    name: &str,
-    stop: &Arc<AtomicBool>,
-    act: impl Fn() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    let stop = Arc::clone(stop);
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            while !stop.load(Ordering::Acquire) {
-                act();
-                let next = Instant::now() + interval;
-                while !stop.load(Ordering::Acquire)
-                    && let Some(left) = next.checked_duration_since(Instant::now())
-                {
-                    std::thread::park_timeout(left);
-                }
-            }
-        })
 }
