@@ -236,7 +236,7 @@ fn decode_time(key: &str, members: &mut Members<'_>) -> Result<String, String> {
 }
 
 /// RFC 3339 §5.6 by its shape, and by the ranges of its numbers.
-fn is_rfc3339(text: &str) -> bool {
+pub(super) fn is_rfc3339(text: &str) -> bool {
     let number = |from: usize, to: usize| {
         let digits = text
             .get(from..to)

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::atomic_file;
-use super::decide::{decide_create, decide_delete, decide_update};
+use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
 use super::shared_file::{SharedFile, unwritable};
 use super::snapshot::Snapshot;
-use super::{StoreError, ToolStore};
+use super::{Imported, OnCollision, StoreError, ToolStore};
 use crate::base::clock;
 use crate::domain::tool::{Definition, Tool, ToolName};
 
@@ -145,6 +145,25 @@ impl ToolStore for FileStore {
             let tool = decide_delete(snapshot, name, expected_revision)?;
             let others = snapshot.tools().iter().filter(|other| other.name != *name);
             Ok((tool, others.cloned().collect()))
+        })
+    }
+
+    fn import(
+        &self,
+        tools: &[Arc<Tool>],
+        on_collision: OnCollision,
+    ) -> Result<Imported, StoreError> {
+        let max_tools = self.max_tools.min(document::MAX_TOOLS);
+        self.shared.write(|snapshot| {
+            let now = clock::now_rfc3339();
+            let import = decide_import(snapshot, tools, on_collision, max_tools, &now)?;
+            let replaced = |tool: &&Arc<Tool>| {
+                let mut replaced = import.replaced.iter();
+                replaced.any(|next| next.name == tool.name)
+            };
+            let kept = snapshot.tools().iter().filter(|tool| !replaced(tool));
+            let changed = import.added.iter().chain(&import.replaced);
+            Ok((import.counts(), kept.chain(changed).cloned().collect()))
         })
     }
 
