@@ -13,4 +13,6 @@ mod engine_checker;
 mod engine_hardening;
 mod jail;
 mod jail_suite;
+mod postgres;
+mod postgres_faults;
 mod support;
