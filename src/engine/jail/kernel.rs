@@ -165,12 +165,6 @@ pub(super) fn restore_signal(signal: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the effective user is root (of its user namespace).
-pub(super) fn is_root() -> bool {
-    // SAFETY: no arguments, cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
 /// Effective user and group.
 pub(super) fn own_ids() -> (u32, u32) {
     // SAFETY: no arguments, cannot fail.

@@ -20,6 +20,8 @@ pub(super) struct Plan {
     /// The host user that the jail's user is, where the server is root; otherwise it is the
     /// server's own.
     pub(super) host_user: Option<u32>,
+    /// Whether the kernel counts processes by namespace, and so can bound them.
+    pub(super) limit_processes: bool,
     /// Memory of all processes together, in bytes.
     pub(super) memory_bytes: u64,
 }
@@ -247,6 +249,7 @@ mod tests {
             node: "/home/somebody/node/bin/node".to_owned(),
             files: files.iter().map(|&file| file.to_owned()).collect(),
             host_user: None,
+            limit_processes: true,
             memory_bytes: 512 << 20,
         }
     }
