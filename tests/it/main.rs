@@ -4,5 +4,6 @@ mod docker_suite;
 mod engine_checker;
 mod engine_hardening;
 mod jail;
+mod jail_escape;
 mod jail_suite;
 mod support;

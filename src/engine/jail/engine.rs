@@ -199,7 +199,7 @@ impl Engine for JailEngine {
     }
 
     fn stop(&self, deadline: Deadline) {
-        self.pool.stop();
+        self.pool.stop(deadline);
         self.checkers.clear();
         let left = self.forge.disposal.finish(deadline);
         if left > 0 {

@@ -82,18 +82,20 @@ pub(super) enum Item {
 
 /// The file system inside. Its root is read-only once all is there.
 pub(super) fn items(plan: &Plan) -> Vec<Item> {
-    let mut items = vec![Item::HostFile {
-        from: plan.node.clone(),
-        at: NODE.to_owned(),
-    }];
-    items.extend(plan.files.iter().map(|path| Item::HostFile {
-        from: path.clone(),
-        at: path.trim_start_matches('/').to_owned(),
-    }));
-    items.extend(SCRATCH.map(|(at, mebibytes, files)| Item::Scratch {
+    // First, so that a library below one of these folders is not hidden by it.
+    let scratch = SCRATCH.map(|(at, mebibytes, files)| Item::Scratch {
         at,
         mebibytes,
         files,
+    });
+    let mut items = Vec::from(scratch);
+    items.push(Item::HostFile {
+        from: plan.node.clone(),
+        at: NODE.to_owned(),
+    });
+    items.extend(plan.files.iter().map(|path| Item::HostFile {
+        from: path.clone(),
+        at: path.trim_start_matches('/').to_owned(),
     }));
     items.extend([
         Item::Device {
