@@ -1,5 +1,6 @@
 //! The real server with a real Docker daemon and real clients. `tests/run` starts what it needs.
 
+mod docker_errors;
 mod engine_checker;
 mod engine_code;
 mod engine_conversation;

@@ -69,6 +69,15 @@ pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
+/// An engine on any daemon, even one that is not there.
+pub(crate) fn start_engine(daemon: &Arc<Daemon>, settings: EngineSettings) -> DockerEngine {
+    let owners = KnownOwners {
+        own: format!("test-{}", random_hex()),
+        ..KnownOwners::default()
+    };
+    DockerEngine::start(Arc::clone(daemon), settings, Arc::new(owners)).unwrap()
+}
+
 /// An engine that leaves nothing behind, or its test fails.
 pub(crate) struct Fixture {
     pub(crate) engine: DockerEngine,
