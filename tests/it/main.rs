@@ -7,6 +7,7 @@ mod engine_conversation;
 mod engine_endings;
 mod engine_hardening;
 mod engine_images;
+mod engine_lifecycle;
 mod engine_limits;
 mod engine_results;
 mod support;
