@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dynamic_mcp::base::clock::unix_millis;
 use dynamic_mcp::base::ids::random_hex;
-use dynamic_mcp::docker::{Daemon, State};
+use dynamic_mcp::docker::State;
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
-use dynamic_mcp::domain::run::{Cancel, Ended, Observer};
+use dynamic_mcp::domain::run::{Ended, Observer};
 use dynamic_mcp::engine::container_spec::{User, Variables, container_spec};
 use dynamic_mcp::engine::{Engine, Owners};
 use serde_json::json;
