@@ -1,4 +1,5 @@
-//! Daemons that are not there, not ours to use, or not Docker: an error that names the mend, in time.
+//! Daemons that are not there, not ours to use, or not Docker: an error that names the mend, in
+//! time.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -310,8 +311,10 @@ fn pulls_from_a_daemon_that_lies() {
     let version = "{\"ApiVersion\":\"1.41\",\"MinAPIVersion\":\"1.12\"}";
     let huge = u64::MAX;
     let steps = format!(
-        "{{\"status\":\"Downloading\",\"id\":\"a\",\"progressDetail\":{{\"current\":{huge},\"total\":{huge}}}}}\n\
-         {{\"status\":\"Downloading\",\"id\":\"b\",\"progressDetail\":{{\"current\":{huge},\"total\":1}}}}\n\
+        "{{\"status\":\"Downloading\",\"id\":\"a\",\
+         \"progressDetail\":{{\"current\":{huge},\"total\":{huge}}}}}\n\
+         {{\"status\":\"Downloading\",\"id\":\"b\",\
+         \"progressDetail\":{{\"current\":{huge},\"total\":1}}}}\n\
          not json\n\n[]\n{}\n{{\"error\":\"{}\"}}\n",
         "x".repeat(200_000),
         "e".repeat(5000),

@@ -1,5 +1,5 @@
-//! How code is compiled and what it finds around itself (contract, section 5a, "Compile", "Modules",
-//! "args").
+//! How code is compiled and what it finds around itself (contract, section 5a, "Compile",
+//! "Modules", "args").
 
 use dynamic_mcp::engine::Engine;
 
@@ -107,7 +107,7 @@ fn syntax_errors_are_found_before_anything_runs() {
     for (code, expected) in table(SYNTAX) {
         let checked = fixture.engine.check(None, &code, patience());
         let got = checked.map_or_else(|failure| failure_text(&failure), |()| "compiles".to_owned());
-        if !matches(expected, &got) {
+        if !matches(&expected, &got) {
             wrong += &format!("{code}\n  want {expected}\n  got  {got}\n");
         }
     }
@@ -116,7 +116,7 @@ fn syntax_errors_are_found_before_anything_runs() {
 
 #[test]
 fn a_run_reports_syntax_errors_like_the_checker() {
-    let refused = table(SYNTAX).filter(|(_, expected)| *expected != "compiles");
+    let refused = table(SYNTAX).filter(|(_, expected)| expected != "compiles");
     let cases: Vec<_> = refused
         .step_by(4)
         .map(|(code, expected)| (job(&code, "{}"), expected))
@@ -178,18 +178,22 @@ return execSync('env').toString().trim().split('\n').map(line => line.split('=')
 
 let read = '';
 for await (const chunk of process.stdin) read += chunk;
-return [read, require('fs').readFileSync(0, 'utf8'), require('child_process').execSync('cat', {stdio: ['inherit', 'pipe']}).toString()]
+const {execSync} = require('child_process');
+return [read, require('fs').readFileSync(0, 'utf8'),
+  execSync('cat', {stdio: ['inherit', 'pipe']}).toString()]
 => ["","",""]
 
 return ['runJob', 'writeLine', 'listener', 'reallyExit', 'toJson', 'stringify', 'exports',
-  '__filename', '__dirname', 'AsyncFunction', 'MAX_DEPTH', 'kept'].filter(name => eval('typeof ' + name) !== 'undefined')
+  '__filename', '__dirname', 'AsyncFunction', 'MAX_DEPTH', 'kept']
+  .filter(name => eval('typeof ' + name) !== 'undefined')
 => []
 
 first = 1; check = 2; compile = 3; writeLine = 4; kept = 5; guarded = 6; runJob = 7; toJson = 8;
 throw new Error('implicit globals are the author\'s own')
 => threw: implicit globals are the author's own @2:7
 
-return [typeof arguments, arguments.length, this === globalThis, args, typeof ctx.signal, Object.isFrozen(ctx)]
+return [typeof arguments, arguments.length, this === globalThis, args, typeof ctx.signal,
+  Object.isFrozen(ctx)]
 => ["object",3,true,{},"object",true]
 
 return new Error('x').stack.split('\n')[1].trim()
@@ -210,18 +214,40 @@ fn arguments_are_what_json_parse_makes_of_the_text() {
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
     Fixture::new().check_jobs(&[
         (job("return args", "{}"), "{}"),
-        (job(show, r#"{"a":1e400,"b":-1e-400,"c":12345678901234567890,"d":0.1,"e":-0}"#),
-         r#"[["a","b","c","d","e"],["Infinity","0","12345678901234567000","0.1","0"],true]"#),
-        (job(show, r#"{"x":1,"__proto__":{"y":2},"x":3,"constructor":4,"1":5}"#),
-         r#"[["1","x","__proto__","constructor"],["5","3","[object Object]","4"],true]"#),
-        (job("return args.map(text => [...text].map(c => c.codePointAt(0)))",
-             "[\"\\ud800\", \"\\u0000\\n\", \"é\u{2028}\u{1F600}\", \"\\ud83d\\ude00\"]"),
-         "[[55296],[0,10],[233,8232,128512],[128512]]"),
-        (job("return args", " [ 1 ,\t{\"a\" :\r\n null} ]\n"), r#"[1,{"a":null}]"#),
+        (
+            job(
+                show,
+                r#"{"a":1e400,"b":-1e-400,"c":12345678901234567890,"d":0.1,"e":-0}"#,
+            ),
+            r#"[["a","b","c","d","e"],["Infinity","0","12345678901234567000","0.1","0"],true]"#,
+        ),
+        (
+            job(
+                show,
+                r#"{"x":1,"__proto__":{"y":2},"x":3,"constructor":4,"1":5}"#,
+            ),
+            r#"[["1","x","__proto__","constructor"],["5","3","[object Object]","4"],true]"#,
+        ),
+        (
+            job(
+                "return args.map(text => [...text].map(c => c.codePointAt(0)))",
+                "[\"\\ud800\", \"\\u0000\\n\", \"é\u{2028}\u{1F600}\", \"\\ud83d\\ude00\"]",
+            ),
+            "[[55296],[0,10],[233,8232,128512],[128512]]",
+        ),
+        (
+            job("return args", " [ 1 ,\t{\"a\" :\r\n null} ]\n"),
+            r#"[1,{"a":null}]"#,
+        ),
         (job("return args", "null"), "null"),
         (job("return args", "\"text\""), "\"text\""),
-        (job("let depth = 0; for (let v = args; Array.isArray(v); v = v[0]) depth++; return depth", &deep),
-         "5000"),
+        (
+            job(
+                "let n = 0; for (let v = args; Array.isArray(v); v = v[0]) n++; return n",
+                &deep,
+            ),
+            "5000",
+        ),
     ]);
 }
 

@@ -212,7 +212,8 @@ require('net').createServer().listen('/tmp/s'); process.exitCode = 7; return 2
 require('child_process').spawn('sleep', ['1000'], {stdio: 'inherit'}); return 3
 => 3
 
-require('child_process').spawn('sh', ['-c', 'trap : TERM HUP INT; sleep 1000 & wait; sleep 1000'], {detached: true, stdio: 'ignore'}).unref();
+const stubborn = 'trap : TERM HUP INT; sleep 1000 & wait; sleep 1000';
+require('child_process').spawn('sh', ['-c', stubborn], {detached: true, stdio: 'ignore'}).unref();
 return 4
 => 4
 

@@ -218,7 +218,8 @@ fn images_that_cannot_run_tools_are_refused_with_the_reason() {
 #[test]
 fn code_runs_as_the_image_s_number_or_as_1000() {
     let who = "const fs = require('fs'); fs.writeFileSync('/tmp/x', ''); fs.writeFileSync('x', '');
-        return [process.getuid(), process.getgid(), fs.statSync('/workspace').uid, fs.statSync('/tmp/x').gid]";
+        return [process.getuid(), process.getgid(), fs.statSync('/workspace').uid,
+          fs.statSync('/tmp/x').gid]";
     for (name, expected) in [
         ("node-user:1", "[4242,4242,4242,4242]"),
         ("node-named:1", "[1000,1000,1000,1000]"),

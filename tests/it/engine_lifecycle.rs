@@ -117,7 +117,8 @@ fn a_runner_whose_server_is_gone_ends_itself() {
         None,
         Some("while (true) {}"),
         Some(
-            "for (const s of ['SIGHUP', 'SIGTERM']) process.on(s, () => {}); await new Promise(() => setInterval(() => {}, 9))",
+            "for (const s of ['SIGHUP', 'SIGTERM']) process.on(s, () => {});
+             await new Promise(() => setInterval(() => {}, 9))",
         ),
     ] {
         let id = daemon.create_container(&spec, patience()).unwrap();

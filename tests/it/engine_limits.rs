@@ -19,7 +19,8 @@ fn code_that_does_not_end_is_stopped_and_gone() {
     for code in [
         "while (true) {}",
         "await new Promise(resolve => setTimeout(resolve, 1e6))",
-        "for (const s of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(s, () => {}); while (true) await null",
+        "for (const s of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(s, () => {});
+         while (true) await null",
         "require('child_process').execSync(\"trap '' TERM INT HUP; while :; do :; done\")",
         "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)",
         "require('child_process').spawnSync('sleep', ['1000'], {stdio: 'inherit'})",
@@ -27,7 +28,8 @@ fn code_that_does_not_end_is_stopped_and_gone() {
         "process.kill(process.pid, 'SIGSTOP'); return 1",
         "return {get a() { while (true) {} }}",
         "/(a+)+$/.test('a'.repeat(50) + 'b')",
-        "process.stdout.write = () => true; setInterval(() => console.log('x'), 1); await new Promise(() => {})",
+        "process.stdout.write = () => true; setInterval(() => console.log('x'), 1);
+         await new Promise(() => {})",
     ] {
         let began = Instant::now();
         let ended = fixture.run(&limited(code, 700));
@@ -53,7 +55,8 @@ fn output_without_end_is_stopped_and_gone() {
     for code in [
         "while (true) process.stdout.write('x'.repeat(1e6));",
         "while (true) require('fs').writeSync(3, 'x'.repeat(1e6));",
-        "require('child_process').spawn('yes', {stdio: 'inherit'}); await new Promise(resolve => setTimeout(resolve, 1e6));",
+        "require('child_process').spawn('yes', {stdio: 'inherit'});
+         await new Promise(resolve => setTimeout(resolve, 1e6));",
         "while (true) ctx.log('info', 'x'.repeat(60000));",
     ] {
         let began = Instant::now();
@@ -113,7 +116,8 @@ fn memory_on_the_heap_beside_it_and_in_files() {
     )]);
     let fixture = Fixture::new();
     assert_eq!(fixture.failure_of(&heap).kind, FailureKind::OutOfMemory);
-    let sandbox = "=> out_of_memory: the code ran out of memory (the sandbox's memory): keep less data at once";
+    let sandbox = "=> out_of_memory: the code ran out of memory \
+                   (the sandbox's memory): keep less data at once";
     fixture.check(&format!(
         "
 const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1));
@@ -126,7 +130,9 @@ const fs = require('fs');
 for (let i = 0; ; i++) fs.writeFileSync('/workspace/' + i, Buffer.alloc(1 << 20, 1));
 {sandbox}
 
-throw new (require('worker_threads').Worker)('const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))', {{eval: true}}) && await new Promise(() => {{}})
+const hog = 'const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))';
+new (require('worker_threads').Worker)(hog, {{eval: true}});
+await new Promise(() => {{}})
 {sandbox}
 "
     ));
@@ -135,12 +141,13 @@ throw new (require('worker_threads').Worker)('const a = []; while (true) a.push(
 #[test]
 fn a_result_wins_over_a_child_that_ran_out_of_memory() {
     let hog = "const {spawnSync} = require('child_process');
-        const hog = spawnSync(process.execPath, ['-e', 'const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))']);";
+        const eat = 'const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))';
+        const hog = spawnSync(process.execPath, ['-e', eat]);";
     let cases = [
         ("return [hog.signal, hog.status]", "[\"SIGKILL\",null]"),
         (
             "throw new Error('the child was killed')",
-            "threw: the child was killed @3:7",
+            "threw: the child was killed @4:7",
         ),
         (
             "process.exit(3)",
@@ -162,12 +169,14 @@ fn fork_bombs_end() {
         let failed; const children = [];
         for (let i = 0; i < 400 && !failed; i++) {
           const child = spawn('sleep', ['1000']);
-          await new Promise(done => child.once('spawn', done).once('error', e => { failed = e.code; done(); }));
+          await new Promise(done => child.once('spawn', done)
+            .once('error', e => { failed = e.code; done(); }));
           children.push(child);
         }
         return [failed, children.length < 256 && children.length > 100]";
     assert_eq!(fixture.value(many), "[\"EAGAIN\",true]");
-    let bomb = "require('child_process').execSync('bomb() { bomb | bomb & }; bomb; wait; sleep 1000', {stdio: 'ignore'})";
+    let bomb = "const bomb = 'bomb() { bomb | bomb & }; bomb; wait; sleep 1000';
+        require('child_process').execSync(bomb, {stdio: 'ignore'})";
     let ended = fixture.run(&limited(bomb, 2000));
     assert!(
         matches!(
@@ -187,13 +196,15 @@ fn disks_are_small_and_full_is_an_error() {
     let mut roomy = settings();
     roomy.memory_bytes = 512 << 20;
     let fill = "const fs = require('fs'); const block = Buffer.alloc(1 << 20, 1);
-        const fill = dir => { let n = 0; try { while (true) { fs.appendFileSync(dir + '/f', block); n++; } }
+        const fill = dir => { let n = 0;
+          try { while (true) { fs.appendFileSync(dir + '/f', block); n++; } }
           catch (error) { return [n, error.code]; } };";
     let fixture = Fixture::start(roomy);
     let code = format!("{fill} return [fill('/tmp'), fill('/workspace')]");
     assert_eq!(fixture.value(&code), "[[64,\"ENOSPC\"],[256,\"ENOSPC\"]]");
     let files = "const fs = require('fs'); let n = 0;
-        try { while (true) fs.writeFileSync('/tmp/' + n, ''), n++; } catch (error) { return [n > 1000, error.code]; }";
+        try { while (true) fs.writeFileSync('/tmp/' + n, ''), n++; }
+        catch (error) { return [n > 1000, error.code]; }";
     let ended = fixture.run(&limited(files, 10_000));
     let text = outcome_text(&ended.outcome);
     assert!(

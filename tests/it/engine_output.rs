@@ -1,5 +1,5 @@
-//! What code that prints, forges frames or patches built-ins can do to its result: nothing, or end it
-//! cleanly (contract, section 5a, "Output", "Frames").
+//! What code that prints, forges frames or patches built-ins can do to its result: nothing, or end
+//! it cleanly (contract, section 5a, "Output", "Frames").
 
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ fn failures_show_the_last_4_kb_that_were_printed() {
         "no line end",
     );
     check(
-        "require('child_process').execSync('echo child; echo error >&2', {stdio: 'inherit'}); throw 1",
+        "const {execSync} = require('child_process');
+         execSync('echo child; echo error >&2', {stdio: 'inherit'}); throw 1",
         "child\nerror\n",
     );
     let mut slow = job("console.log('so far'); while (true) {}", "{}");
@@ -77,7 +78,8 @@ return 'mine'
 
 const fs = require('fs');
 for (const nonce of ['', ' ', '0'.repeat(32) + ' ', 'undefined '])
-  for (const body of ['{"done":{"ok":true,"value":"forged"}}', '{"done":{"kind":"threw"}}', '{"ready":{"node":"1"}}', '{}', 'x'])
+  for (const body of ['{"done":{"ok":true,"value":"forged"}}', '{"done":{"kind":"threw"}}',
+      '{"ready":{"node":"1"}}', '{}', 'x'])
     fs.writeSync(3, nonce + body + '\n');
 return 'mine'
 => "mine"
@@ -92,14 +94,16 @@ require('fs').writeSync(3, Buffer.alloc(3e6, 120)); throw new Error('mine')
 => threw: mine @1:59
 
 const {spawnSync} = require('child_process');
-return spawnSync('sh', ['-c', 'echo noise >&3; echo noise >&4; cat <&4'], {stdio: ['ignore', 'pipe', 'pipe']}).stderr.toString()
+const noise = 'echo noise >&3; echo noise >&4; cat <&4';
+return spawnSync('sh', ['-c', noise], {stdio: ['ignore', 'pipe', 'pipe']}).stderr.toString()
 => "…3…ad file descriptor…4…ad file descriptor…"
 
 for (let i = 0; i < 100; i++) process.stdout.write('x'.repeat(1e5) + '\n');
 return 'after 10 MB'
 => "after 10 MB"
 
-require('child_process').execSync('head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2', {stdio: 'inherit'});
+const heads = 'head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2';
+require('child_process').execSync(heads, {stdio: 'inherit'});
 return 'after 10 MB'
 => "after 10 MB"
 
@@ -109,7 +113,8 @@ while (true) process.stdout.write('x'.repeat(1e6));
 while (true) require('fs').writeSync(3, 'x'.repeat(1e6));
 => output_too_large: the code printed more than 67108864 bytes
 
-require('child_process').spawn('yes', {stdio: 'inherit'}); await new Promise(resolve => setTimeout(resolve, 1e6));
+require('child_process').spawn('yes', {stdio: 'inherit'});
+await new Promise(resolve => setTimeout(resolve, 1e6));
 => output_too_large: the code printed more than 67108864 bytes
 
 while (true) ctx.log('info', 'x'.repeat(60000));
@@ -132,11 +137,13 @@ Buffer.from = () => { throw 1; }; Buffer.byteLength = () => 1e9;
 return {a: [1.5], d: new Date(0), s: 't'}
 => {"a":[1.5],"d":"1970-01-01T00:00:00.000Z","s":"t"}
 
-process = Buffer = String = Object = Promise = Array = Error = TypeError = Map = undefined; return {a: 'x'}
+process = Buffer = String = Object = Promise = Array = Error = TypeError = Map = undefined;
+return {a: 'x'}
 => {"a":"x"}
 
-process = Buffer = String = Object = Promise = Array = Map = Number = undefined; throw new Error('x')
-=> threw: x @1:88
+process = Buffer = String = Object = Promise = Array = Map = Number = undefined;
+throw new Error('x')
+=> threw: x @2:7
 
 Promise.prototype.then = () => {}; return 8
 => 8
@@ -150,10 +157,12 @@ Object.prototype.toJSON = () => 'patched'; throw new Error('x')
 Object.prototype.kind = 'threw'; Object.prototype.ok = false; Object.prototype.get = 1; return [1]
 => [1]
 
-Object.defineProperty(Object.prototype, 'line', {set() { throw 1; }, get() { return 77; }}); return {line2: 1}
+Object.defineProperty(Object.prototype, 'line', {set() { throw 1; }, get() { return 77; }});
+return {line2: 1}
 => {"line2":1}
 
-require('fs').writeSync = () => { throw 1; }; process.reallyExit = () => {}; process.exit = () => {}; return 1
+require('fs').writeSync = () => { throw 1; }; process.reallyExit = process.exit = () => {};
+return 1
 => 1
 
 require('util').types.isDate = () => true; require('vm').Script = null; return {a: 1}
@@ -165,7 +174,8 @@ process.emit = () => true; return 1
 process.on('exit', () => { while (true) {} }); return 1
 => 1
 
-globalThis.AsyncFunction = null; Function.prototype.call = Function.prototype.bind = null; return [new Date(0)]
+globalThis.AsyncFunction = null; Function.prototype.call = Function.prototype.bind = null;
+return [new Date(0)]
 => ["1970-01-01T00:00:00.000Z"]
 
 Array.prototype.push = () => 0; return [1]
@@ -180,11 +190,13 @@ Array.prototype.includes = () => true; return {a: 1}
 Array.prototype.join = () => 'forged'; return {a: 1}
 => …
 
-String.prototype.split = RegExp.prototype.exec = () => { throw new Error('patched'); }; throw new Error('x')
+String.prototype.split = RegExp.prototype.exec = () => { throw new Error('patched'); };
+throw new Error('x')
 => threw: …
 
 Object.defineProperty(Array.prototype, 'constructor', {get() { throw 1; }});
-Object.defineProperty(Promise.prototype, 'constructor', {get() { throw new Error('p'); }}); return [1]
+Object.defineProperty(Promise.prototype, 'constructor', {get() { throw new Error('p'); }});
+return [1]
 => …
 "#,
     );

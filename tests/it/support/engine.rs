@@ -51,17 +51,21 @@ pub(crate) fn job(code: &str, args: &str) -> Job {
     }
 }
 
-/// Cases as text: the lines of a code, then a line `=> ` and what is expected, where `…` stands for
-/// any text. Empty lines between cases do not count.
-pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, &str)> {
-    let mut lines = cases.lines();
+/// Cases as text: the lines of a code, then `=> ` and what is expected, where `…` stands for any
+/// text; an expectation of several such lines is their text in one. Empty lines between cases do
+/// not count.
+pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, String)> {
+    let mut lines = cases.lines().peekable();
     std::iter::from_fn(move || {
-        let mut code = Vec::new();
-        for line in lines.by_ref() {
-            match line.strip_prefix("=> ") {
-                Some(expected) => return Some((code.join("\n"), expected)),
-                None if code.is_empty() && line.is_empty() => {}
-                None => code.push(line),
+        let (mut code, mut expected) = (Vec::new(), String::new());
+        while let Some(line) = lines.next() {
+            if let Some(part) = line.strip_prefix("=> ") {
+                expected += part;
+                if !lines.peek().is_some_and(|next| next.starts_with("=> ")) {
+                    return Some((code.join("\n"), expected));
+                }
+            } else if !(code.is_empty() && line.is_empty()) {
+                code.push(line);
             }
         }
         assert!(code.is_empty(), "a case without expectation: {code:?}");
@@ -147,12 +151,13 @@ impl Fixture {
     }
 
     /// Runs jobs, some at the same time, and reports all differences at once.
-    pub(crate) fn check_jobs(&self, cases: &[(Job, &str)]) {
+    pub(crate) fn check_jobs(&self, cases: &[(Job, impl AsRef<str> + Sync)]) {
         let next = AtomicUsize::new(0);
         let differences = Mutex::new(String::new());
         let work = || {
             while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let got = outcome_text(&self.run(job).outcome);
+                let expected = expected.as_ref();
                 if !matches(expected, &got) {
                     let (code, got) = (clip(&job.code, 400), clip(&got, 400));
                     let mut differences = differences.lock().unwrap();
