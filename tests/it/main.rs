@@ -8,9 +8,12 @@
     clippy::indexing_slicing
 )]
 
+mod docker_errors;
 mod docker_suite;
 mod engine_checker;
 mod engine_hardening;
+mod engine_images;
+mod engine_lifecycle;
 mod jail;
 mod jail_suite;
 mod support;

@@ -1,5 +1,6 @@
 //! What `tests/run` provides, and the small pieces that every test here needs.
 
+pub(crate) mod daemons;
 pub(crate) mod engine;
 pub(crate) mod jail;
 
