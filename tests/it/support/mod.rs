@@ -1,6 +1,8 @@
 //! What `tests/run` provides, and the small pieces that every test here needs.
 
 pub(crate) mod engine;
+pub(crate) mod http;
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 
