@@ -14,4 +14,5 @@ mod engine_endings;
 mod engine_limits;
 mod engine_results;
 mod server_calls;
+mod server_protocol;
 mod support;
