@@ -15,4 +15,5 @@ mod engine_limits;
 mod engine_results;
 mod server_calls;
 mod server_protocol;
+mod server_store;
 mod support;
