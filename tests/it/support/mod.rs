@@ -2,7 +2,9 @@
 
 pub(crate) mod daemons;
 pub(crate) mod engine;
+pub(crate) mod http;
 pub(crate) mod jail;
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 
