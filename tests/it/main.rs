@@ -13,4 +13,5 @@ mod engine_conversation;
 mod engine_endings;
 mod engine_limits;
 mod engine_results;
+mod readme;
 mod support;
