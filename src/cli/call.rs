@@ -54,8 +54,8 @@ pub(super) fn call(config: &Config, name: &str, arguments: Option<&str>) -> Exit
     }
 }
 
-/// The parts of an answer that are shown. What the tool gave is printed as it came: its own order of
-/// names, its own digits.
+/// The parts of an answer that are shown. What the tool gave is printed as it came: its own order
+/// of names, its own digits.
 #[derive(Deserialize)]
 struct Answer {
     error: Option<AnswerError>,
