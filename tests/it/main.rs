@@ -8,10 +8,10 @@
     clippy::indexing_slicing
 )]
 
-mod engine_code;
-mod engine_conversation;
-mod engine_endings;
-mod engine_limits;
-mod engine_results;
+mod docker_suite;
+mod engine_checker;
+mod engine_hardening;
+mod jail;
+mod jail_suite;
 mod readme;
 mod support;
