@@ -19,6 +19,8 @@ pub struct ToolAnswer {
     pub structured_content: Option<JsonText>,
     /// Whether the call failed.
     pub is_error: bool,
+    /// Whether the tool's `outputSchema` promises something else than this structured content.
+    pub breaks_promise: bool,
 }
 
 fn text_blocks(text: &str) -> JsonText {
@@ -36,6 +38,7 @@ impl ToolAnswer {
             content: text_blocks(text),
             structured_content: None,
             is_error: false,
+            breaks_promise: false,
         }
     }
 
@@ -45,6 +48,7 @@ impl ToolAnswer {
             content: text_blocks(value.text()),
             structured_content: Some(value),
             is_error: false,
+            breaks_promise: false,
         }
     }
 
@@ -64,6 +68,7 @@ impl ToolAnswer {
             content,
             structured_content: None,
             is_error: false,
+            breaks_promise: false,
         }
     }
 
@@ -92,6 +97,7 @@ impl ToolAnswer {
             content: text_blocks(&failure_text(failure)),
             structured_content: Some(JsonText::from_value(&structured)),
             is_error: true,
+            breaks_promise: false,
         }
     }
 }

@@ -102,7 +102,12 @@ impl Tools {
     ) -> Result<ToolAnswer, UnknownTool> {
         let called = match self.resolve(name)? {
             Resolved::BuiltIn(tool) => self.call_built_in(context, tool, arguments),
-            Resolved::Dynamic(tool) => self.call_dynamic(context, &tool, arguments),
+            Resolved::Dynamic(tool) => {
+                let mut called = self.call_dynamic(context, &tool, arguments);
+                let promises = tool.definition.output_schema.is_some();
+                called.answer.breaks_promise = promises && called.answer.is_error;
+                called
+            }
         };
         self.metrics.count_call(called.kind, called.outcome);
         Ok(called.answer)
