@@ -55,8 +55,7 @@ impl Extra {
     }
 }
 
-/// `CallToolResult`. Handshake revisions take objects only as structured content, and their clients
-/// compare it with the `outputSchema` even in a failure, whose own text they then never show.
+/// `CallToolResult`. Handshake revisions take objects only as structured content.
 pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -72,9 +71,8 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
     let structured = answer.structured_content.as_ref();
     let wire = Wire {
         content: &answer.content,
-        structured_content: structured.filter(|value| {
-            era == Era::Modern || value.text().starts_with('{') && !answer.breaks_promise
-        }),
+        structured_content: structured
+            .filter(|value| era == Era::Modern || value.text().starts_with('{')),
         is_error: answer.is_error,
         extra: Extra::of(era, false),
     };
@@ -112,29 +110,4 @@ pub(super) fn cacheable(mut result: Map<String, Value>, era: Era) -> String {
     result.insert("ttlMs".to_owned(), LIST_TTL_MS.into());
     result.insert("cacheScope".to_owned(), "private".into());
     finish(result, era)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_beside_an_output_schema_reaches_old_clients_as_text_alone() {
-        let check = |era, value: &str, breaks_promise, expected: bool| {
-            let answer = ToolAnswer {
-                content: JsonText::from_value(&json!([])),
-                structured_content: Some(JsonText::parse(value.to_owned()).unwrap()),
-                is_error: breaks_promise,
-                breaks_promise,
-            };
-            let result: Value = serde_json::from_str(&call_result(&answer, era)).unwrap();
-            let found = result.get("structuredContent").is_some();
-            assert_eq!(found, expected, "{era:?} {value} {breaks_promise}");
-        };
-        check(Era::Legacy, "{}", false, true);
-        check(Era::Legacy, "{}", true, false);
-        check(Era::Legacy, "[]", false, false);
-        check(Era::Modern, "{}", true, true);
-        check(Era::Modern, "[]", false, true);
-    }
 }

@@ -19,8 +19,6 @@ pub struct ToolAnswer {
     pub structured_content: Option<JsonText>,
     /// Whether the call failed.
     pub is_error: bool,
-    /// Whether the tool's `outputSchema` promises something else than this structured content.
-    pub breaks_promise: bool,
 }
 
 fn text_blocks(text: &str) -> JsonText {
@@ -38,7 +36,6 @@ impl ToolAnswer {
             content: text_blocks(text),
             structured_content: None,
             is_error: false,
-            breaks_promise: false,
         }
     }
 
@@ -48,7 +45,6 @@ impl ToolAnswer {
             content: text_blocks(value.text()),
             structured_content: Some(value),
             is_error: false,
-            breaks_promise: false,
         }
     }
 
@@ -68,7 +64,6 @@ impl ToolAnswer {
             content,
             structured_content: None,
             is_error: false,
-            breaks_promise: false,
         }
     }
 
@@ -97,7 +92,6 @@ impl ToolAnswer {
             content: text_blocks(&failure_text(failure)),
             structured_content: Some(JsonText::from_value(&structured)),
             is_error: true,
-            breaks_promise: false,
         }
     }
 }

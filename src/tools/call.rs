@@ -104,8 +104,11 @@ impl Tools {
             Resolved::BuiltIn(tool) => self.call_built_in(context, tool, arguments),
             Resolved::Dynamic(tool) => {
                 let mut called = self.call_dynamic(context, &tool, arguments);
-                let promises = tool.definition.output_schema.is_some();
-                called.answer.breaks_promise = promises && called.answer.is_error;
+                // Structured content fits the outputSchema, always: clients compare even failures
+                // with it, and would show that they differ in place of what went wrong.
+                if called.answer.is_error && tool.definition.output_schema.is_some() {
+                    called.answer.structured_content = None;
+                }
                 called
             }
         };

@@ -217,7 +217,7 @@ mod tests {
                     tool.name
                 );
                 assert_eq!(output["type"], "object", "{}", tool.name);
-                // Clients of handshake revisions compare failures with it as well.
+                // Clients compare failures with it as well.
                 let failure = json!({ "ok": false, "error": {}, "durationMs": 0 });
                 let fits = Schema::compile(&output).unwrap().validate(&failure);
                 assert!(fits.is_ok(), "{}: {fits:?}", tool.name);
