@@ -21,6 +21,7 @@ mod engine_limits;
 mod engine_results;
 mod jail;
 mod jail_suite;
+mod readme;
 mod server_calls;
 mod server_protocol;
 mod server_store;
