@@ -11,14 +11,9 @@
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;
-mod engine_code;
-mod engine_conversation;
-mod engine_endings;
 mod engine_hardening;
 mod engine_images;
 mod engine_lifecycle;
-mod engine_limits;
-mod engine_results;
 mod jail;
 mod jail_suite;
 mod readme;
