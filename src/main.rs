@@ -1,5 +1,8 @@
 //! Arguments → command → exit code; nothing else.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     dynamic_mcp::engine::jail::launch_if_asked();
+    dynamic_mcp::cli::run(std::env::args_os().skip(1))
 }

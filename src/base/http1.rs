@@ -1,5 +1,6 @@
-//! The client side of HTTP/1.1 (RFC 9112) over any byte stream: writes one request, reads one answer.
-//! It opens no sockets and keeps no connections: whoever calls it brings a stream with its deadline.
+//! The client side of HTTP/1.1 (RFC 9112) over any byte stream: writes one request, reads one
+//! answer. It opens no sockets and keeps no connections: whoever calls it brings a stream with its
+//! deadline.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};

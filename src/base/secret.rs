@@ -15,7 +15,8 @@ impl Secret {
         &self.0
     }
 
-    /// Compares in time that depends on the lengths only, so that answers tell nothing about a guess.
+    /// Compares in time that depends on the lengths only, so that answers tell nothing
+    /// about a guess.
     pub fn matches(&self, guess: &str) -> bool {
         let (secret, guess) = (self.0.as_bytes(), guess.as_bytes());
         let mut differing = u8::from(secret.len() != guess.len());

@@ -38,6 +38,33 @@ impl Tail {
     }
 }
 
+/// Reads base64 text (RFC 4648, section 4): standard alphabet, padded, no surplus bits.
+pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    if !text.len().is_multiple_of(4) || padding > 2 {
+        return None;
+    }
+    let (mut bits, mut held, mut bytes) = (0u32, 0u32, Vec::with_capacity(text.len() / 4 * 3));
+    for digit in digits.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from(bits >> held & 0xff).ok()?);
+        }
+    }
+    (bits & ((1 << held) - 1) == 0).then_some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +74,20 @@ mod tests {
         assert_eq!(clip("añb", 2), "a");
         assert_eq!(clip("añb", 3), "añ");
         assert_eq!(clip("añb", 99), "añb");
+    }
+
+    #[test]
+    fn base64_is_strict() {
+        let check = |text: &str, expected: Option<&[u8]>| {
+            assert_eq!(decode_base64(text).as_deref(), expected, "{text}");
+        };
+        check("", Some(b""));
+        check("aGk=", Some(b"hi"));
+        check("aGkh", Some(b"hi!"));
+        check("/+8=", Some(&[0xff, 0xef]));
+        for wrong in ["aGk", "aGk==", "a===", "aGl=x", "aG k", "aGl=", "-_8="] {
+            check(wrong, None);
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub struct Attached {
 }
 
 impl Daemon {
-    /// Attaches to all three streams; to be done before the container starts, so that nothing is lost.
+    /// Attaches to all three streams; to be done before the container starts, so that nothing is
+    /// lost.
     ///
     /// # Errors
     /// When the container does not exist or the daemon does not hand over the connection.
@@ -65,6 +66,11 @@ impl Attached {
             .get_mut()
             .write_all(bytes)
             .map_err(DockerError::from_io)
+    }
+
+    /// Whether the streams are open and nothing has come, without waiting.
+    pub fn is_silent(&mut self) -> bool {
+        self.stream.buffer().is_empty() && self.stream.get_mut().is_silent()
     }
 
     /// Waits for output and hands every piece to `take`; `false` once the streams have ended.

@@ -47,7 +47,8 @@ impl ImageRef {
         &self.0
     }
 
-    /// The name without tag and digest, and the tag or digest to pull (`latest` where none is given).
+    /// The name without tag and digest, and the tag or digest to pull (`latest` where none
+    /// is given).
     pub fn name_and_version(&self) -> (&str, &str) {
         if let Some((named, digest)) = self.0.split_once('@') {
             return (split_tag(named).0, digest);

@@ -3,6 +3,7 @@
 pub mod failure;
 pub mod image;
 pub mod json;
+pub mod limits;
 pub mod principal;
 pub mod run;
 pub mod tool;

@@ -57,18 +57,31 @@ pub trait Observer {
     fn ask(&mut self, kind: &str, key: &str, params: &JsonText) -> Result<JsonText, String>;
 }
 
-/// A shared flag that ends a run early.
+/// A shared flag that ends a run early: its own, or its parent's.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    parent: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
     /// Ends the run, soon.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.own.store(true, Ordering::Release);
     }
 
-    /// Whether [`Cancel::cancel`] was called.
+    /// Whether [`Cancel::cancel`] was called on this one or on its parent.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        let parent = self.parent.as_ref();
+        self.own.load(Ordering::Acquire) || parent.is_some_and(|flag| flag.load(Ordering::Acquire))
+    }
+
+    /// A flag of its own that this one's cancelling reaches too.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            own: Arc::default(),
+            parent: Some(Arc::clone(&self.own)),
+        }
     }
 }

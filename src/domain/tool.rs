@@ -1,4 +1,5 @@
-//! A dynamic tool: its definition, the limits on each field (contract, section 4), its stored record.
+//! A dynamic tool: its definition, the limits on each field (contract, section 4), its stored
+//! record.
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,12 +9,14 @@ use super::container_spec::{User, Variables, container_spec};
 use super::conversation::{await_ready, none_in_time};
 use super::disposal::Disposal;
 use super::forge::{Forge, ReadyCell};
-use super::images::{Images, PullPolicy, unavailable};
+use super::images::{Images, unavailable};
 use super::labels::{Kind, labels};
 use super::one_shot::run_once;
+use super::pool::{Pool, PoolCounts};
 use super::reaper::{Owners, reap};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
+use crate::config::PullPolicy;
 use crate::docker::{self, Attached, Daemon, DockerError, EXCHANGE_TIMEOUT, State};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
@@ -37,12 +39,15 @@ pub struct EngineSettings {
     pub nano_cpus: u64,
     /// Longest result, in bytes of JSON text.
     pub max_output_bytes: usize,
+    /// Containers parked ahead of calls, an image.
+    pub warm_pool: usize,
 }
 
 /// Runs jobs in single-use containers of one daemon.
 pub struct DockerEngine {
     forge: Arc<ContainerForge>,
     checkers: Checkers,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for DockerEngine {
@@ -87,9 +92,15 @@ impl DockerEngine {
             images,
             disposal,
         });
+        let shared = Arc::clone(&forge) as Arc<dyn Forge>;
+        let pool = Pool::start(Arc::clone(&shared), forge.settings.warm_pool)?;
+        if let Ok(image) = forge.images.admit(None) {
+            pool.prepare(&image, None);
+        }
         Ok(Self {
-            checkers: Checkers::new(Arc::clone(&forge) as Arc<dyn Forge>),
+            checkers: Checkers::new(shared),
             forge,
+            pool,
         })
     }
 }
@@ -118,10 +129,13 @@ impl Engine for DockerEngine {
         let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
         let limit = self.forge.settings.max_output_bytes;
         run_once(job, acquire, limit, cancel, observer, || {
-            let image = job.image.as_ref();
-            self.admit(image, &job.dependencies)?;
+            self.admit(job.image.as_ref(), &job.dependencies)?;
+            let image = self.forge.images.admit(job.image.as_ref())?;
+            if let Some(parked) = self.pool.take(&image) {
+                return Ok(parked);
+            }
             self.forge
-                .make(image, Kind::OneShot, &job.label, lifetime, acquire)
+                .make(Some(&image), Kind::OneShot, &job.label, lifetime, acquire)
         })
     }
 
@@ -150,6 +164,10 @@ impl Engine for DockerEngine {
         }
     }
 
+    fn pool_counts(&self) -> PoolCounts {
+        self.pool.counts()
+    }
+
     fn probe_image(&self, deadline: Deadline) -> Check {
         let (ready, detail) = self.forge.images.describe_default(deadline);
         Check { ready, detail }
@@ -157,6 +175,7 @@ impl Engine for DockerEngine {
 
     fn tidy(&self, deadline: Deadline) -> usize {
         self.checkers.retire();
+        self.pool.retire();
         match reap(&self.forge.daemon, self.forge.owners.as_ref(), deadline) {
             Ok(reaped) => {
                 if reaped > 0 {
@@ -171,12 +190,14 @@ impl Engine for DockerEngine {
         }
     }
 
-    fn stop(&self, deadline: Deadline) {
+    fn stop(&self, deadline: Deadline) -> usize {
+        self.pool.stop(deadline);
         self.checkers.clear();
         let left = self.forge.disposal.finish(deadline);
         if left > 0 {
             log::warn!("{left} containers are left to the next start");
         }
+        left
     }
 }
 
@@ -211,8 +232,8 @@ impl Forge for ContainerForge {
             is_podman,
             labels,
         });
-        // Bounded apart from the caller's patience: a create cut off half-way would leave a container
-        // whose id nobody knows.
+        // Bounded apart from the caller's patience: a create cut off half-way would leave a
+        // container whose id nobody knows.
         let created = self
             .daemon
             .create_container(&spec, Deadline::after(EXCHANGE_TIMEOUT));
@@ -324,12 +345,8 @@ impl Cell for DockerCell {
         }
     }
     fn has_ended(&mut self) -> bool {
-        // Long enough to look at what has arrived: an expired deadline looks at nothing.
-        let soon = Deadline::after(Duration::from_millis(1));
-        !matches!(
-            self.hear(soon, &mut |_| {}),
-            Ok(Heard::Output | Heard::Silence)
-        )
+        // A parked runner says nothing; one that did is not to be trusted.
+        !self.streams.as_mut().is_some_and(Attached::is_silent)
     }
 
     fn destroy(mut self: Box<Self>) {

@@ -108,8 +108,8 @@ pub(super) struct CompileError {
     pub(super) column: Option<u32>,
 }
 
-/// Cuts the runner's stream into frames. Lines without the nonce, lines that are no frame, and lines
-/// beyond the limit are noise.
+/// Cuts the runner's stream into frames. Lines without the nonce, lines that are no frame, and
+/// lines beyond the limit are noise.
 #[derive(Debug)]
 pub(super) struct FrameReader {
     prefix: Vec<u8>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
+use crate::config::PullPolicy;
 use crate::docker::{Daemon, DockerError, Image, PullProgress};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
@@ -17,15 +18,6 @@ const PULL_RETRY_AFTER: Duration = Duration::from_secs(10);
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// When a caller may look again while an image is being pulled, in milliseconds.
 const PULLING_HINT_MS: u64 = 2000;
-
-/// What to do about an image that the daemon lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// Pull it in the background.
-    Missing,
-    /// Refuse: sites without internet.
-    Never,
-}
 
 #[derive(Clone, Debug)]
 enum State {
@@ -143,13 +135,14 @@ impl Images {
             }
             states.insert(image.clone(), State::Pulling(PullProgress::default()));
         }
-        let (images, image) = (Arc::clone(self), image.clone());
-        let pull = move || images.pull_to_the_end(&image);
+        let (images, pulled) = (Arc::clone(self), image.clone());
+        let pull = move || images.pull_to_the_end(&pulled);
         if let Err(error) = std::thread::Builder::new()
             .name("pull".to_owned())
             .spawn(pull)
         {
             log::error!("no thread to pull an image with: {error}");
+            self.forget(image);
         }
     }
 

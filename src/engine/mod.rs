@@ -22,8 +22,8 @@ use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 
+pub use crate::config::PullPolicy;
 pub use docker_engine::{DockerEngine, EngineSettings};
-pub use images::PullPolicy;
 pub use pool::PoolCounts;
 pub use reaper::Owners;
 
@@ -76,9 +76,13 @@ pub trait Engine: Send + Sync {
     /// Whether the default image is there, from what is known without waiting long.
     fn probe_image(&self, deadline: Deadline) -> Check;
 
+    /// Sandboxes parked ahead of calls, and how many calls found one.
+    fn pool_counts(&self) -> PoolCounts;
+
     /// Periodic upkeep: removes what dead instances and expired runs left behind; how many.
     fn tidy(&self, deadline: Deadline) -> usize;
 
-    /// Ends what the engine keeps for itself and waits for destructions under way.
-    fn stop(&self, deadline: Deadline);
+    /// Ends what the engine keeps for itself and waits for destructions under way; how many are
+    /// left at the deadline.
+    fn stop(&self, deadline: Deadline) -> usize;
 }

@@ -8,8 +8,8 @@ use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 
-/// Finds a cell by `find` before `acquire`, runs the job in it, and destroys it: before this returns
-/// when the code may still be running, soon when it has ended.
+/// Finds a cell by `find` before `acquire`, runs the job in it, and destroys it: before this
+/// returns when the code may still be running, soon when it has ended.
 pub(super) fn run_once(
     job: &Job,
     acquire: Deadline,

@@ -1,5 +1,5 @@
-//! Removes what dead instances and expired runs left behind, and nothing else: a container goes only
-//! when its owner is provably dead or its own label says that its time is over.
+//! Removes what dead instances and expired runs left behind, and nothing else: a container goes
+//! only when its owner is provably dead or its own label says that its time is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;

@@ -1,9 +1,24 @@
 //! The real server with a real Docker daemon and real clients. `tests/run` starts what it needs.
 
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
+
+mod docker_errors;
 mod docker_suite;
 mod engine_checker;
 mod engine_hardening;
+mod engine_images;
+mod engine_lifecycle;
 mod jail;
 mod jail_escape;
 mod jail_suite;
+mod readme;
+mod server_calls;
+mod server_protocol;
+mod server_store;
 mod support;

@@ -118,11 +118,6 @@ impl JailEngine {
         })
     }
 
-    /// Jails parked, and how many calls found one.
-    pub fn pool_counts(&self) -> PoolCounts {
-        self.pool.counts()
-    }
-
     fn acquire(&self, job: &Job, acquire: Deadline) -> Result<ReadyCell, Failure> {
         self.admit(job.image.as_ref(), &job.dependencies)?;
         let image = &self.forge.settings.default_image;
@@ -184,6 +179,10 @@ impl Engine for JailEngine {
         }
     }
 
+    fn pool_counts(&self) -> PoolCounts {
+        self.pool.counts()
+    }
+
     fn probe_image(&self, _: Deadline) -> Check {
         Check {
             ready: true,
@@ -198,13 +197,14 @@ impl Engine for JailEngine {
         0
     }
 
-    fn stop(&self, deadline: Deadline) {
+    fn stop(&self, deadline: Deadline) -> usize {
         self.pool.stop(deadline);
         self.checkers.clear();
         let left = self.forge.disposal.finish(deadline);
         if left > 0 {
             log::warn!("{left} jails had not ended in time; they end with this process");
         }
+        left
     }
 }
 

@@ -54,8 +54,8 @@ fn start(plan: &Plan, mut launcher: UnixStream) -> Result<kernel::Pid, StepError
     }
 }
 
-/// Root builds with its rights and then enters a user namespace that owns nothing of what was built;
-/// others need the user namespace first, to have rights at all.
+/// Root builds with its rights and then enters a user namespace that owns nothing of what was
+/// built; others need the user namespace first, to have rights at all.
 fn confine(plan: &Plan, launcher: &mut UnixStream) -> Result<(), StepError> {
     if plan.host_user.is_some() {
         kernel::drop_groups().at("give up supplementary groups")?;

@@ -1,5 +1,5 @@
-//! The system calls that a jail is made of, as safe functions: every `unsafe` block of the product's
-//! own code but those in `base/sys.rs`. No decision is taken here.
+//! The system calls that a jail is made of, as safe functions: every `unsafe` block of the
+//! product's own code but those in `base/sys.rs`. No decision is taken here.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -54,8 +54,8 @@ fn done(result: c_int) -> io::Result<()> {
 /// then owns all there is, locks included.
 pub(super) fn clone_process(namespaces: c_int) -> io::Result<Option<Pid>> {
     let flags = c_long::from(namespaces | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM and with no stack of its own, clone is fork: the child goes on with a
-    // copy of this memory. All pointer arguments are null. The caller has a single thread.
+    // SAFETY: without CLONE_VM and with no stack of its own, clone is fork: the child goes on with
+    // a copy of this memory. All pointer arguments are null. The caller has a single thread.
     let pid = checked(unsafe {
         libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize)
     })?;

@@ -14,7 +14,8 @@ use super::{init, watch};
 
 /// The hidden first argument.
 pub(super) const ASKED: &str = "__jail";
-/// The launcher dies of this when the jail was killed for memory; exit codes are all the code's own.
+/// The launcher dies of this when the jail was killed for memory; exit codes are all the code's
+/// own.
 pub(super) const OUT_OF_MEMORY: libc::c_int = libc::SIGUSR1;
 
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS

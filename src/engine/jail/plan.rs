@@ -1,5 +1,5 @@
-//! What one jail is made of, as reviewed data: the file system inside, the limits, the program. Held
-//! by a golden test (`tests/golden/jail_root.txt`). Pure.
+//! What one jail is made of, as reviewed data: the file system inside, the limits, the program.
+//! Held by a golden test (`tests/golden/jail_root.txt`). Pure.
 
 use std::fmt;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What a jail uses of the host: memory and processes, read from the host's /proc, and its scratch
-//! file systems. Address space bounds no V8, which reserves much and uses little; so what is used is
-//! counted.
+//! file systems. Address space bounds no V8, which reserves much and uses little; so what is used
+//! is counted.
 
 use std::fs;
 use std::io;

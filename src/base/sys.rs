@@ -1,0 +1,72 @@
+//! System calls that std does not offer, each behind a safe function. `unsafe` stands here and in
+//! `engine/jail` only; every block is listed in `audit.md`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// The signals that ask a server to end.
+const TERMINATION: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+fn termination_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` initialises the whole set it is given; `sigaddset` then takes an
+    // initialised set and valid signal numbers. Neither keeps the pointer.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in TERMINATION {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Keeps the termination signals pending for [`wait_for_termination`]. To be called before any
+/// thread is started: threads inherit it.
+///
+/// # Errors
+/// As the kernel says.
+pub fn block_termination() -> io::Result<()> {
+    let set = termination_set();
+    // SAFETY: `set` is initialised and outlives the call; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Waits for a termination signal that [`block_termination`] keeps pending; its number, or `None`
+/// after `timeout`.
+pub fn wait_for_termination(timeout: Duration) -> Option<i32> {
+    let set = termination_set();
+    let limit = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(timeout.subsec_nanos().cast_signed()),
+    };
+    // SAFETY: both structures are initialised and outlive the call; no details are asked for.
+    let signal =
+        unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const limit) };
+    (signal > 0).then_some(signal)
+}
+
+/// Raises the limit on open files to the most this process may have; that limit.
+pub fn raise_open_file_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid structure that outlives both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            let wanted = libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                ..limit
+            };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) == 0 {
+                return wanted.rlim_cur;
+            }
+        }
+    }
+    limit.rlim_cur
+}

@@ -1,0 +1,79 @@
+//! The `serve` command: logging, the running server, and the signals that end it.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::app::{App, Surroundings};
+use crate::base::clock::now_rfc3339;
+use crate::base::sys;
+use crate::config::{Loaded, Transport};
+use crate::config::{LogConfig, LogFormat};
+
+/// How often the server is asked whether it still serves.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Serves until a signal comes.
+pub(super) fn serve(loaded: Loaded, surroundings: Surroundings) -> ExitCode {
+    let config = loaded.config;
+    start_log(&config.log);
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    if config.transport == Transport::Stdio {
+        return super::fail(2, "MCP_TRANSPORT=stdio is not available yet");
+    }
+    if let Err(error) = sys::block_termination() {
+        return super::fail(1, &format!("signals cannot be caught: {error}"));
+    }
+    let app = match App::start(config, surroundings) {
+        Ok(app) => app,
+        Err(error) => return super::fail(1, &error.to_string()),
+    };
+    let _ = std::io::stderr().write_all(app.banner().as_bytes());
+    loop {
+        if let Some(signal) = sys::wait_for_termination(WATCH) {
+            log::info!("signal {signal}: ending");
+            break;
+        }
+        if !app.is_running() {
+            return super::fail(1, "the server stopped listening; see the log");
+        }
+    }
+    // A second signal ends the program at once.
+    let impatient = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(|| {
+            while sys::wait_for_termination(WATCH).is_none() {}
+            std::process::exit(1);
+        });
+    if impatient.is_err() {
+        log::warn!("no thread to wait for a second signal");
+    }
+    app.stop();
+    log::info!("ended");
+    ExitCode::SUCCESS
+}
+
+fn start_log(config: &LogConfig) {
+    let format = config.format;
+    env_logger::Builder::new()
+        .filter_level(config.level)
+        .target(env_logger::Target::Stderr)
+        .format(move |out, record| {
+            let (time, level) = (now_rfc3339(), record.level());
+            let message = record.args().to_string();
+            match format {
+                LogFormat::Json => {
+                    let line = serde_json::json!({
+                        "ts": time, "level": level.as_str(), "target": record.target(),
+                        "message": message,
+                    });
+                    writeln!(out, "{line}")
+                }
+                // A line is a record: what others wrote must not start a new one.
+                LogFormat::Text => writeln!(out, "{time} {level:<5} {}", message.escape_debug()),
+            }
+        })
+        .init();
+}

@@ -1,0 +1,425 @@
+//! The one guard of the process: how many runs at once, how often each scope may be used. What
+//! reads or stops things never passes here for a slot.
+//!
+//! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and
+//! among equals whoever came first, so that one busy principal cannot keep the others out.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::base::deadline::Deadline;
+use crate::domain::principal::Principal;
+
+/// Parts of a rate window: at most one part's worth of use is counted too long.
+const PARTS: u32 = 20;
+/// Scopes whose windows are kept before empty ones are looked for.
+const SCOPES_BEFORE_SWEEP: usize = 1024;
+/// What a caller without a slot is told to wait, in milliseconds.
+const BUSY_HINT_MS: u64 = 1000;
+
+/// The operator's limits.
+#[derive(Clone, Debug)]
+pub struct GuardLimits {
+    /// Runs at once.
+    pub max_concurrency: usize,
+    /// Runs at once of one principal.
+    pub max_concurrency_per_principal: usize,
+    /// Runs that may wait for a slot; beyond it a call is refused at once.
+    pub max_waiting: usize,
+    /// Uses of one scope within a window.
+    pub max_calls_per_window: u64,
+    /// Length of the window.
+    pub window: Duration,
+}
+
+/// Why the guard refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No slot came free in time.
+    Busy {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The scope was used too often.
+    RateLimited {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy { retry_after_ms } => {
+                write!(
+                    formatter,
+                    "all run slots are taken; try again in {retry_after_ms} ms"
+                )
+            }
+            Self::RateLimited { retry_after_ms } => {
+                write!(
+                    formatter,
+                    "called too often; try again in {retry_after_ms} ms"
+                )
+            }
+        }
+    }
+}
+
+/// What the guard has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardCounts {
+    /// Runs now.
+    pub active: usize,
+    /// Runs that wait now.
+    pub waiting: usize,
+    /// Refused for want of a slot.
+    pub rejected_concurrency: u64,
+    /// Refused for frequency.
+    pub rejected_rate: u64,
+}
+
+/// Counts runs and uses.
+#[derive(Debug)]
+pub struct Guard {
+    limits: GuardLimits,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counts: GuardCounts,
+    active_of: HashMap<Principal, usize>,
+    queue: VecDeque<(u64, Principal)>,
+    next_ticket: u64,
+    windows: HashMap<String, Window>,
+}
+
+/// A place among the runs; given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    guard: Arc<Guard>,
+    principal: Principal,
+}
+
+impl Guard {
+    /// A guard with nothing running.
+    pub fn new(limits: GuardLimits) -> Self {
+        Self {
+            limits,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The limits it was made with.
+    pub fn limits(&self) -> &GuardLimits {
+        &self.limits
+    }
+
+    /// Counts one use of a scope.
+    ///
+    /// # Errors
+    /// [`Refusal::RateLimited`] when the window is full; the use is then not counted.
+    pub fn admit(&self, scope: &str) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.windows.len() > SCOPES_BEFORE_SWEEP {
+            state
+                .windows
+                .retain(|_, window| !window.is_empty(now, self.limits.window));
+        }
+        let window = state
+            .windows
+            .entry(scope.to_owned())
+            .or_insert_with(|| Window::new(now));
+        match window.admit(now, self.limits.window, self.limits.max_calls_per_window) {
+            Ok(()) => Ok(()),
+            Err(wait) => {
+                state.counts.rejected_rate += 1;
+                let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+                Err(Refusal::RateLimited { retry_after_ms })
+            }
+        }
+    }
+
+    /// Waits for a slot.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when none came free before the deadline, or too many wait already.
+    pub fn enter(
+        self: &Arc<Self>,
+        principal: &Principal,
+        deadline: Deadline,
+    ) -> Result<Slot, Refusal> {
+        let mut state = self.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.push_back((ticket, principal.clone()));
+        loop {
+            if self.next(&state) == Some(ticket) {
+                state.take(ticket, principal);
+                // Another one may fit beside this one.
+                self.changed.notify_all();
+                return Ok(Slot {
+                    guard: Arc::clone(self),
+                    principal: principal.clone(),
+                });
+            }
+            state.counts.waiting = state.queue.len();
+            let left = deadline.remaining();
+            let (Some(left), true) = (left, state.queue.len() <= self.limits.max_waiting) else {
+                state.leave(ticket);
+                state.counts.rejected_concurrency += 1;
+                return Err(Refusal::Busy {
+                    retry_after_ms: BUSY_HINT_MS,
+                });
+            };
+            state = match self.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> GuardCounts {
+        self.lock().counts
+    }
+
+    /// The ticket whose turn it is.
+    fn next(&self, state: &State) -> Option<u64> {
+        if state.counts.active >= self.limits.max_concurrency {
+            return None;
+        }
+        let active = |principal| state.active_of.get(principal).copied().unwrap_or(0);
+        state
+            .queue
+            .iter()
+            .filter(|(_, who)| active(who) < self.limits.max_concurrency_per_principal)
+            .min_by_key(|(ticket, who)| (active(who), *ticket))
+            .map(|(ticket, _)| *ticket)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn take(&mut self, ticket: u64, principal: &Principal) {
+        self.leave(ticket);
+        self.counts.active += 1;
+        *self.active_of.entry(principal.clone()).or_default() += 1;
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        self.queue.retain(|(waiting, _)| *waiting != ticket);
+        self.counts.waiting = self.queue.len();
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.guard.lock();
+        state.counts.active -= 1;
+        if let Some(active) = state.active_of.get_mut(&self.principal) {
+            *active -= 1;
+            if *active == 0 {
+                state.active_of.remove(&self.principal);
+            }
+        }
+        drop(state);
+        self.guard.changed.notify_all();
+    }
+}
+
+/// A sliding window in [`PARTS`] parts: its count is never below the true one, so no span of the
+/// window's length ever holds more than the limit.
+#[derive(Debug)]
+struct Window {
+    start: Instant,
+    parts: VecDeque<(u64, u64)>,
+}
+
+impl Window {
+    fn new(now: Instant) -> Self {
+        Self {
+            start: now,
+            parts: VecDeque::new(),
+        }
+    }
+
+    fn admit(&mut self, now: Instant, length: Duration, limit: u64) -> Result<(), Duration> {
+        let part_length = (length / PARTS).max(Duration::from_micros(1));
+        let part = self.part(now, part_length);
+        self.forget_before(part);
+        let used: u64 = self.parts.iter().map(|(_, count)| count).sum();
+        if used >= limit {
+            let oldest = self.parts.front().map_or(part, |(part, _)| *part);
+            let free_at = oldest + u64::from(PARTS) + 1;
+            let ticks = u32::try_from(free_at.saturating_sub(part)).unwrap_or(PARTS);
+            return Err(part_length * ticks);
+        }
+        match self.parts.back_mut() {
+            Some((latest, count)) if *latest == part => *count += 1,
+            _ => self.parts.push_back((part, 1)),
+        }
+        Ok(())
+    }
+
+    fn is_empty(&mut self, now: Instant, length: Duration) -> bool {
+        let part = self.part(now, (length / PARTS).max(Duration::from_micros(1)));
+        self.forget_before(part);
+        self.parts.is_empty()
+    }
+
+    fn part(&self, now: Instant, part_length: Duration) -> u64 {
+        let since = now.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(since / part_length.as_nanos().max(1)).unwrap_or(u64::MAX)
+    }
+
+    fn forget_before(&mut self, part: u64) {
+        while self
+            .parts
+            .front()
+            .is_some_and(|(oldest, _)| oldest + u64::from(PARTS) < part)
+        {
+            self.parts.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn guard(max_concurrency: usize, per_principal: usize, max_waiting: usize) -> Arc<Guard> {
+        Arc::new(Guard::new(GuardLimits {
+            max_concurrency,
+            max_concurrency_per_principal: per_principal,
+            max_waiting,
+            max_calls_per_window: 3,
+            window: Duration::from_secs(10),
+        }))
+    }
+
+    fn who(name: &str) -> Principal {
+        Principal {
+            issuer: "test".to_owned(),
+            subject: name.to_owned(),
+        }
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_millis(20))
+    }
+
+    #[test]
+    fn slots_are_counted_and_given_back() {
+        let guard = guard(1, 1, 8);
+        let slot = guard.enter(&who("a"), soon()).unwrap();
+        assert!(matches!(
+            guard.enter(&who("b"), soon()),
+            Err(Refusal::Busy { .. })
+        ));
+        drop(slot);
+        drop(guard.enter(&who("b"), soon()).unwrap());
+        let counts = guard.counts();
+        assert_eq!(
+            (counts.active, counts.waiting, counts.rejected_concurrency),
+            (0, 0, 1)
+        );
+    }
+
+    #[test]
+    fn one_principal_cannot_take_all() {
+        let guard = guard(4, 2, 8);
+        let _slots = [
+            guard.enter(&who("a"), soon()).unwrap(),
+            guard.enter(&who("a"), soon()).unwrap(),
+        ];
+        assert!(guard.enter(&who("a"), soon()).is_err());
+        assert!(guard.enter(&who("b"), soon()).is_ok());
+    }
+
+    #[test]
+    fn beyond_the_queue_nobody_waits() {
+        let guard = guard(1, 1, 0);
+        let _slot = guard.enter(&who("a"), soon()).unwrap();
+        let began = Instant::now();
+        assert!(
+            guard
+                .enter(&who("b"), Deadline::after(Duration::from_secs(60)))
+                .is_err()
+        );
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn who_has_least_comes_first() {
+        let guard = guard(2, 2, 8);
+        let first = guard.enter(&who("a"), soon()).unwrap();
+        let second = guard.enter(&who("b"), soon()).unwrap();
+        let (entered, order) = mpsc::channel();
+        let wait = |name: &'static str, waiting: usize| {
+            let (guard, entered) = (Arc::clone(&guard), entered.clone());
+            let behind = Arc::clone(&guard);
+            let thread = std::thread::spawn(move || {
+                let slot = guard.enter(&who(name), Deadline::after(Duration::from_secs(30)));
+                entered.send(name).unwrap();
+                drop(slot.unwrap());
+            });
+            while behind.counts().waiting < waiting {
+                std::thread::yield_now();
+            }
+            thread
+        };
+        let threads = [wait("a", 1), wait("b", 2)];
+        // One of "b" ends: "a" came first, but "b" now has nothing running.
+        drop(second);
+        assert_eq!(order.recv_timeout(Duration::from_secs(30)), Ok("b"));
+        drop(first);
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn a_window_slides() {
+        let (start, length) = (Instant::now(), Duration::from_secs(10));
+        let mut window = Window::new(start);
+        let mut at = |millis: u64| window.admit(start + Duration::from_millis(millis), length, 2);
+        assert!(at(0).is_ok());
+        assert!(at(5000).is_ok());
+        let wait = at(9000).unwrap_err();
+        assert!(
+            wait > Duration::from_millis(1000) && wait < Duration::from_millis(2100),
+            "{wait:?}"
+        );
+        assert!(at(9000 + u64::try_from(wait.as_millis()).unwrap()).is_ok());
+        assert!(at(12_000).is_err());
+    }
+
+    #[test]
+    fn scopes_are_apart_and_the_old_are_forgotten() {
+        let guard = guard(1, 1, 0);
+        for _ in 0..3 {
+            guard.admit("x").unwrap();
+        }
+        assert!(matches!(
+            guard.admit("x"),
+            Err(Refusal::RateLimited {
+                retry_after_ms: 1..
+            })
+        ));
+        guard.admit("y").unwrap();
+        assert_eq!(guard.counts().rejected_rate, 1);
+    }
+}

@@ -1,0 +1,135 @@
+//! `/metrics`: the series of every part in one text.
+
+use super::Shared;
+use crate::gate::Counters;
+use crate::metrics::exposition::Exposition;
+use std::sync::atomic::Ordering;
+
+/// Bytes of a memory page on Linux as `statm` counts them.
+const PAGE_BYTES: f64 = 4096.0;
+
+pub(super) fn metrics_text(shared: &Shared) -> String {
+    let mut text = Exposition::default();
+    shared.services.metrics.expose(&mut text);
+    expose_workers(shared, &mut text);
+    if let Some(counters) = shared.gate_counters.get() {
+        expose_gate(counters, &mut text);
+    }
+    expose_guard(shared, &mut text);
+    expose_pool(shared, &mut text);
+    expose_registry(shared, &mut text);
+    expose_process(&mut text);
+    text.finish()
+}
+
+fn expose_workers(shared: &Shared, text: &mut Exposition) {
+    text.gauge("http_workers_busy", "Workers that answer a request now.")
+        .sample(&[], shared.workers.busy() as f64);
+    text.gauge("http_workers", "Workers of the tool lane.")
+        .sample(&[], shared.workers.total() as f64);
+}
+
+fn expose_gate(counters: &Counters, text: &mut Exposition) {
+    let load = |gauge: &std::sync::atomic::AtomicUsize| gauge.load(Ordering::Relaxed) as f64;
+    let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    text.gauge("http_connections_open", "Client connections open now.")
+        .sample(&[], load(&counters.connections_open));
+    text.counter("http_connections_total", "Client connections accepted.")
+        .sample(&[], total(&counters.connections_total));
+    text.counter(
+        "http_accept_errors_total",
+        "Connections that could not be accepted.",
+    )
+    .sample(&[], total(&counters.accept_errors_total));
+    text.gauge(
+        "http_buffered_bytes",
+        "Bytes held for unfinished requests and slow readers.",
+    )
+    .sample(&[], load(&counters.buffered_bytes));
+    text.counter(
+        "http_slow_readers_total",
+        "Connections cut off because nobody read.",
+    )
+    .sample(&[], total(&counters.slow_readers_total));
+    text.counter(
+        "http_hung_up_total",
+        "Requests dropped because their client had gone.",
+    )
+    .sample(&[], total(&counters.hung_up_total));
+    let mut family = text.counter("http_refused_total", "Requests refused before any worker.");
+    for (reason, _, count) in counters.refusals() {
+        family.sample(&[("reason", reason)], count as f64);
+    }
+    let mut family = text.gauge("http_queue_depth", "Requests that wait for a worker.");
+    for (lane, name) in counters.lanes.iter().zip(["ops", "tools"]) {
+        family.sample(&[("lane", name)], load(&lane.queued));
+    }
+}
+
+fn expose_guard(shared: &Shared, text: &mut Exposition) {
+    let counts = shared.services.guard.counts();
+    text.gauge("guard_active", "Runs of tool code now.")
+        .sample(&[], counts.active as f64);
+    text.gauge("guard_waiting", "Runs that wait for a slot.")
+        .sample(&[], counts.waiting as f64);
+    text.counter("guard_rejected_total", "Calls refused by the guard.")
+        .sample(
+            &[("kind", "concurrency")],
+            counts.rejected_concurrency as f64,
+        )
+        .sample(&[("kind", "rate")], counts.rejected_rate as f64);
+}
+
+fn expose_pool(shared: &Shared, text: &mut Exposition) {
+    let counts = shared.services.engine.pool_counts();
+    text.gauge("pool_parked", "Sandboxes parked ahead of calls.")
+        .sample(&[], counts.parked as f64);
+    text.counter(
+        "pool_takes_total",
+        "Calls by whether a parked sandbox was there.",
+    )
+    .sample(&[("result", "hit")], counts.hits as f64)
+    .sample(&[("result", "miss")], counts.misses as f64);
+}
+
+fn expose_registry(shared: &Shared, text: &mut Exposition) {
+    let snapshot = shared.services.store.snapshot();
+    let age = shared.services.store.last_checked().elapsed();
+    text.gauge("registry_tools", "Dynamic tools, disabled ones too.")
+        .sample(&[], snapshot.tools().len() as f64);
+    text.gauge(
+        "registry_generation",
+        "Changes of the registry that this process has seen.",
+    )
+    .sample(&[], snapshot.generation() as f64);
+    text.gauge(
+        "registry_snapshot_age_seconds",
+        "Since the registry was last compared with its store.",
+    )
+    .sample(&[], age.as_secs_f64());
+}
+
+/// Figures of the whole process, from `/proc/self`; left out where the system does not have it.
+fn expose_process(text: &mut Exposition) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    if let Some(pages) = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<f64>().ok())
+    {
+        text.gauge("process_resident_memory_bytes", "Resident memory.")
+            .sample(&[], pages * PAGE_BYTES);
+    }
+    for (name, help, folder) in [
+        ("process_threads", "Threads.", "/proc/self/task"),
+        (
+            "process_open_fds",
+            "Open file descriptors.",
+            "/proc/self/fd",
+        ),
+    ] {
+        if let Ok(entries) = std::fs::read_dir(folder) {
+            text.gauge(name, help).sample(&[], entries.count() as f64);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! HTTP: private tiny_http servers behind the gate, one a lane, and the fixed pools of workers that
+//! pull requests from them. The ops lane has workers of its own, so that probes and metrics answer
+//! however busy the tools are.
+
+mod exposure;
+mod hang_up;
+mod mcp_endpoint;
+mod ops;
+mod origin;
+mod readiness;
+mod response;
+mod route;
+mod runtime_dir;
+mod worker;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::auth::Authority;
+use crate::base::address::is_loopback;
+use crate::config::HttpConfig;
+use crate::engine::Engine;
+use crate::gate::{self, Gate, GateError, Lane, Limits, Listen};
+use crate::guard::Guard;
+use crate::mcp;
+use crate::metrics::Metrics;
+use crate::registry::ToolStore;
+
+pub use readiness::{Readiness, ReadyCheck};
+
+use origin::AccessRules;
+use runtime_dir::RuntimeDir;
+
+/// Workers of the ops lane; its answers take microseconds.
+const OPS_WORKERS: usize = 2;
+/// Connections to the tool lane beyond its workers: the next request is there when one comes free.
+const SPARE_BACKENDS: usize = 4;
+/// Requests that may wait for a worker, each with its body buffered.
+const QUEUE_LENGTH: usize = 1024;
+
+/// What requests are answered from.
+pub struct Services {
+    /// The protocol.
+    pub mcp: mcp::Server,
+    /// Who may do what.
+    pub authority: Authority,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// For its gauges.
+    pub guard: Arc<Guard>,
+    /// For its gauges.
+    pub engine: Arc<dyn Engine>,
+    /// For its gauges.
+    pub store: Arc<dyn ToolStore>,
+    /// What `/readyz` says.
+    pub readiness: Arc<Readiness>,
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// Why the server cannot listen.
+#[derive(Debug)]
+pub enum HttpError {
+    /// The address cannot be bound.
+    Bind(SocketAddr, io::Error),
+    /// The private folder for sockets cannot be made.
+    RuntimeDir(std::path::PathBuf, io::Error),
+    /// A private server cannot start.
+    Private(String),
+    /// The gate cannot start.
+    Gate(GateError),
+    /// The operating system gives no threads.
+    Threads(io::Error),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                formatter,
+                "{address} is in use: stop the other program, or choose another --port"
+            ),
+            Self::Bind(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::RuntimeDir(path, error) => write!(
+                formatter,
+                "no private folder below {}: {error}; set MCP_RUNTIME_DIR",
+                path.display()
+            ),
+            Self::Private(error) => write!(formatter, "a private server cannot start: {error}"),
+            Self::Gate(error) => write!(formatter, "{error}"),
+            Self::Threads(error) => write!(formatter, "no threads to be had: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+/// What every worker shares.
+struct Shared {
+    services: Services,
+    routes: route::Routes,
+    rules: AccessRules,
+    gate_counters: std::sync::OnceLock<Arc<gate::Counters>>,
+    workers: worker::Gauge,
+    under_way: hang_up::UnderWay,
+    stopping: AtomicBool,
+}
+
+/// A listening server. Dropping it cuts every connection.
+pub struct HttpServer {
+    shared: Arc<Shared>,
+    gate: Gate,
+    servers: Vec<Arc<tiny_http::Server>>,
+    _runtime_dir: RuntimeDir,
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HttpServer")
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpServer {
+    /// Binds, starts all workers, and returns once requests are served.
+    ///
+    /// # Errors
+    /// [`HttpError`], naming what to change.
+    pub fn start(config: &HttpConfig, services: Services) -> Result<Self, HttpError> {
+        let listener =
+            TcpListener::bind(config.bind).map_err(|error| HttpError::Bind(config.bind, error))?;
+        let runtime_dir = RuntimeDir::make(&config.runtime_dir)
+            .map_err(|error| HttpError::RuntimeDir(config.runtime_dir.clone(), error))?;
+        let shared = Arc::new(Shared {
+            services,
+            routes: route::Routes::new(&config.path),
+            rules: AccessRules::new(config, is_loopback(config.bind.ip())),
+            gate_counters: std::sync::OnceLock::new(),
+            workers: worker::Gauge::new(config.workers),
+            under_way: hang_up::UnderWay::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let (mut servers, mut lanes) = (Vec::new(), Vec::new());
+        let pools = [(OPS_WORKERS, "ops"), (config.workers, "tools")];
+        for (workers, name) in pools {
+            let socket = runtime_dir.socket(name);
+            let server = tiny_http::Server::http_unix(&socket)
+                .map_err(|error| HttpError::Private(error.to_string()))?;
+            let server = Arc::new(server);
+            worker::start_pool(&shared, &server, name, workers).map_err(HttpError::Threads)?;
+            lanes.push(Lane {
+                socket,
+                backends: workers + SPARE_BACKENDS,
+            });
+            servers.push(server);
+        }
+        let listen = Listen {
+            listener,
+            route: route::lane,
+        };
+        let under_way = shared.under_way.clone();
+        let on_hang_up = Box::new(move |number| under_way.hang_up(number));
+        let gate = gate::start(gate_limits(config), vec![listen], &lanes, on_hang_up)
+            .map_err(HttpError::Gate)?;
+        let _ = shared.gate_counters.set(gate.counters());
+        runtime_dir.unlink_sockets();
+        Ok(Self {
+            shared,
+            gate,
+            servers,
+            _runtime_dir: runtime_dir,
+        })
+    }
+
+    /// Where the server listens; the real port where 0 was asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.gate.local_addrs().first().copied()
+    }
+
+    /// Whether requests can still be served; false is a reason to end the program.
+    pub fn is_running(&self) -> bool {
+        self.gate.is_running()
+    }
+
+    /// Answers what has begun, for at most `grace`, and ends.
+    pub fn stop(self, grace: Duration) {
+        self.gate.stop(grace);
+        self.shared
+            .stopping
+            .store(true, std::sync::atomic::Ordering::Release);
+        for server in &self.servers {
+            for _ in 0..self.shared.workers.total().max(OPS_WORKERS) {
+                server.unblock();
+            }
+        }
+    }
+}
+
+fn gate_limits(config: &HttpConfig) -> Limits {
+    Limits {
+        max_body_bytes: config.max_request_bytes,
+        max_connections: config.max_connections,
+        max_connections_per_ip: config.max_connections_per_ip,
+        buffer_bytes: config.buffer_bytes,
+        queue_length: QUEUE_LENGTH,
+        head_timeout: config.head_timeout,
+        body_timeout: config.body_timeout,
+        idle_timeout: config.idle_timeout,
+        write_timeout: config.write_timeout,
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
+}

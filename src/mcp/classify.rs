@@ -1,0 +1,312 @@
+//! Which era a message belongs to, and whether its envelope is right: the table of MCP 2026-07-28,
+//! basic/transports, in the order in which its rows are to be judged.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::jsonrpc::{Request, RpcError, code};
+use super::revision::{self, MODERN};
+
+/// What a client says beside its message; values as they came.
+#[derive(Clone, Debug, Default)]
+pub struct ClientHeaders {
+    /// `MCP-Protocol-Version`.
+    pub protocol_version: Option<String>,
+    /// `Mcp-Method`.
+    pub method: Option<String>,
+    /// `Mcp-Name`.
+    pub name: Option<String>,
+}
+
+/// How a message arrived.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// With headers that must agree with it.
+    Http(ClientHeaders),
+    /// One line of a pipe.
+    Stdio,
+}
+
+impl Transport {
+    /// Whether a client that goes away cancels what it asked for: from 2026-07-28 on.
+    pub fn is_cancelled_by_hang_up(&self) -> bool {
+        match self {
+            Self::Http(headers) => headers
+                .protocol_version
+                .as_deref()
+                .is_some_and(revision::is_modern_date),
+            Self::Stdio => false,
+        }
+    }
+}
+
+/// The era of a request whose envelope is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    /// After a handshake.
+    Legacy,
+    /// By itself.
+    Modern,
+}
+
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+#[derive(Deserialize)]
+struct WithMeta<'a> {
+    #[serde(borrow, default, rename = "_meta")]
+    meta: Option<HashMap<String, &'a RawValue>>,
+}
+
+/// Judges a request's envelope.
+pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<Era, RpcError> {
+    let params = request.params.unwrap_or("{}");
+    let meta = serde_json::from_str::<WithMeta<'_>>(params)
+        .map_err(|_| RpcError::invalid_params("params._meta must be an object"))?
+        .meta
+        .unwrap_or_default();
+    let claimed = meta.get(META_VERSION).map(|raw| raw.get());
+    let header = match transport {
+        Transport::Http(headers) => headers.protocol_version.as_deref(),
+        Transport::Stdio => None,
+    };
+    let Some(claimed) = claimed else {
+        if header.is_some_and(revision::is_modern_date) {
+            return Err(short_meta(META_VERSION));
+        }
+        return legacy(request, header);
+    };
+    let claimed: String = serde_json::from_str(claimed).map_err(|_| short_meta(META_VERSION))?;
+    if header.is_some_and(|header| header != claimed) {
+        return Err(mismatch(
+            "MCP-Protocol-Version differs from the version in params._meta",
+        ));
+    }
+    if !meta
+        .get(META_CAPABILITIES)
+        .is_some_and(|raw| raw.get().starts_with('{'))
+    {
+        return Err(short_meta(META_CAPABILITIES));
+    }
+    if claimed != MODERN {
+        return Err(RpcError {
+            code: code::UNSUPPORTED_VERSION,
+            message: "this protocol version is not served".to_owned(),
+            data: Some(json!({ "supported": [MODERN], "requested": claimed })),
+        });
+    }
+    if let Transport::Http(headers) = transport {
+        check_headers(request, headers)?;
+    }
+    Ok(Era::Modern)
+}
+
+fn legacy(request: &Request<'_>, header: Option<&str>) -> Result<Era, RpcError> {
+    let unknown = header.filter(|version| !revision::is_legacy(version));
+    match unknown {
+        Some(_) if request.method != "initialize" => Err(unserved_header()),
+        _ => Ok(Era::Legacy),
+    }
+}
+
+/// Judges what is posted beside requests: it needs no envelope, but a version that is served.
+pub(super) fn check_posted(transport: &Transport) -> Result<(), RpcError> {
+    match transport {
+        Transport::Http(headers) => match headers.protocol_version.as_deref() {
+            Some(version) if !revision::is_legacy(version) && version != MODERN => {
+                Err(unserved_header())
+            }
+            _ => Ok(()),
+        },
+        Transport::Stdio => Ok(()),
+    }
+}
+
+fn unserved_header() -> RpcError {
+    let message = "MCP-Protocol-Version names a version that is not served";
+    RpcError::new(code::INVALID_REQUEST, message)
+}
+
+fn short_meta(key: &str) -> RpcError {
+    RpcError::invalid_params(format!("params._meta[\"{key}\"] is missing or malformed"))
+}
+
+fn mismatch(message: &str) -> RpcError {
+    RpcError::new(code::HEADER_MISMATCH, message)
+}
+
+fn check_headers(request: &Request<'_>, headers: &ClientHeaders) -> Result<(), RpcError> {
+    if headers.protocol_version.is_none() {
+        return Err(mismatch("the header MCP-Protocol-Version is missing"));
+    }
+    match headers.method.as_deref() {
+        None => return Err(mismatch("the header Mcp-Method is missing")),
+        Some(method) if method != request.method => {
+            return Err(mismatch(
+                "Mcp-Method differs from the method of the message",
+            ));
+        }
+        Some(_) => {}
+    }
+    #[derive(Deserialize, Default)]
+    struct Named {
+        name: Option<String>,
+        uri: Option<String>,
+    }
+    let named: Named = serde_json::from_str(request.params.unwrap_or("{}")).unwrap_or_default();
+    let expected = match request.method.as_str() {
+        "tools/call" | "prompts/get" => named.name,
+        "resources/read" => named.uri,
+        _ => return Ok(()),
+    };
+    let given = headers
+        .name
+        .as_deref()
+        .ok_or(mismatch("the header Mcp-Name is missing"))?;
+    let given = decode_header(given).ok_or(mismatch("Mcp-Name is no valid base64"))?;
+    // A message without a name is the method's to refuse.
+    match expected {
+        Some(expected) if expected != given => {
+            Err(mismatch("Mcp-Name differs from the name in the message"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `=?base64?…?=` around text that a header cannot carry; anything else is literal.
+fn decode_header(value: &str) -> Option<String> {
+    let Some(encoded) = value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+    else {
+        return Some(value.to_owned());
+    };
+    String::from_utf8(crate::base::text::decode_base64(encoded)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"name":"a.b"}"#;
+
+    fn check(method: &str, params: &str, headers: [Option<&str>; 3], expected: Result<Era, i32>) {
+        let request = Request {
+            id: "1",
+            method: method.to_owned(),
+            params: Some(params),
+        };
+        let [protocol_version, name_of_method, name] = headers.map(|text| text.map(str::to_owned));
+        let headers = ClientHeaders {
+            protocol_version,
+            method: name_of_method,
+            name,
+        };
+        let found = classify(&request, &Transport::Http(headers.clone()));
+        assert_eq!(
+            found.map_err(|error| error.code),
+            expected,
+            "{method} {params} {headers:?}"
+        );
+    }
+
+    #[test]
+    fn rows_of_the_table_in_order() {
+        let (modern, call) = (Some("2026-07-28"), Some("tools/call"));
+        check(
+            "tools/call",
+            FULL,
+            [modern, call, Some("a.b")],
+            Ok(Era::Modern),
+        );
+        check(
+            "tools/call",
+            FULL,
+            [modern, call, Some("=?base64?YS5i?=")],
+            Ok(Era::Modern),
+        );
+        check(
+            "initialize",
+            FULL,
+            [modern, Some("initialize"), None],
+            Ok(Era::Modern),
+        );
+        check(
+            "tools/call",
+            FULL,
+            [Some("2025-11-25"), call, None],
+            Err(-32020),
+        );
+        let v999 = FULL.replace("2026-07-28", "v999.0.0");
+        check("tools/call", &v999, [modern, call, None], Err(-32020));
+        check("tools/call", "{}", [modern, call, None], Err(-32602));
+        let short = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
+        check(
+            "tools/list",
+            short,
+            [modern, Some("tools/list"), None],
+            Err(-32602),
+        );
+        check(
+            "tools/list",
+            r#"{"_meta":5}"#,
+            [None, None, None],
+            Err(-32602),
+        );
+        check(
+            "tools/call",
+            &v999,
+            [Some("v999.0.0"), None, None],
+            Err(-32022),
+        );
+        let old = FULL.replace("2026-07-28", "2025-11-25");
+        check(
+            "tools/call",
+            &old,
+            [Some("2025-11-25"), call, None],
+            Err(-32022),
+        );
+        check("tools/call", FULL, [None, call, Some("a.b")], Err(-32020));
+        check("tools/call", FULL, [modern, None, Some("a.b")], Err(-32020));
+        check(
+            "tools/call",
+            FULL,
+            [modern, Some("Tools/Call"), Some("a.b")],
+            Err(-32020),
+        );
+        check("tools/call", FULL, [modern, call, None], Err(-32020));
+        check("tools/call", FULL, [modern, call, Some("a_b")], Err(-32020));
+        check(
+            "tools/call",
+            FULL,
+            [modern, call, Some("=?base64?YS5i=?=")],
+            Err(-32020),
+        );
+    }
+
+    #[test]
+    fn handshake_revisions() {
+        check("tools/list", "{}", [None, None, None], Ok(Era::Legacy));
+        check(
+            "tools/list",
+            "{}",
+            [Some("2025-06-18"), None, None],
+            Ok(Era::Legacy),
+        );
+        check(
+            "tools/list",
+            "{}",
+            [Some("1999-01-01"), None, None],
+            Err(-32600),
+        );
+        check(
+            "initialize",
+            "{}",
+            [Some("1999-01-01"), None, None],
+            Ok(Era::Legacy),
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! Results as each era writes them.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::classify::Era;
+use crate::domain::json::JsonText;
+use crate::tools::{ListedTool, ToolAnswer};
+
+/// How long a client may keep a list, in milliseconds. Not at all: who has made a tool lists again
+/// at once, and would not find it.
+const LIST_TTL_MS: u64 = 0;
+
+/// Name and version, as `serverInfo`.
+pub(super) fn server_info() -> Value {
+    json!({
+        "name": "dynamic-mcp",
+        "title": "dynamic-mcp",
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Completes a result object for its era.
+pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
+    if era == Era::Modern {
+        result.insert("resultType".to_owned(), "complete".into());
+        let meta = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
+        result.insert("_meta".to_owned(), meta);
+    }
+    Value::Object(result).to_string()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Extra {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_type: Option<&'static str>,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_scope: Option<&'static str>,
+}
+
+impl Extra {
+    fn of(era: Era, cacheable: bool) -> Self {
+        let modern = era == Era::Modern;
+        Self {
+            result_type: modern.then_some("complete"),
+            meta: modern.then(|| json!({ "io.modelcontextprotocol/serverInfo": server_info() })),
+            ttl_ms: (modern && cacheable).then_some(LIST_TTL_MS),
+            cache_scope: (modern && cacheable).then_some("private"),
+        }
+    }
+}
+
+/// `CallToolResult`. Handshake revisions take objects only as structured content.
+pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wire<'a> {
+        content: &'a JsonText,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        structured_content: Option<&'a JsonText>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        is_error: bool,
+        #[serde(flatten)]
+        extra: Extra,
+    }
+    let structured = answer.structured_content.as_ref();
+    let wire = Wire {
+        content: &answer.content,
+        structured_content: structured
+            .filter(|value| era == Era::Modern || value.text().starts_with('{')),
+        is_error: answer.is_error,
+        extra: Extra::of(era, false),
+    };
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
+/// `ListToolsResult`. Handshake revisions take output schemas of objects only.
+pub(super) fn list_result(mut tools: Vec<ListedTool>, next: Option<String>, era: Era) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wire {
+        tools: Vec<ListedTool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+        #[serde(flatten)]
+        extra: Extra,
+    }
+    if era == Era::Legacy {
+        for tool in &mut tools {
+            if !tool.has_object_output() {
+                tool.output_schema = None;
+            }
+        }
+    }
+    let wire = Wire {
+        tools,
+        next_cursor: next,
+        extra: Extra::of(era, true),
+    };
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
+/// `DiscoverResult` and its like: an object of few fields.
+pub(super) fn cacheable(mut result: Map<String, Value>, era: Era) -> String {
+    result.insert("ttlMs".to_owned(), LIST_TTL_MS.into());
+    result.insert("cacheScope".to_owned(), "private".into());
+    finish(result, era)
+}

@@ -1,0 +1,158 @@
+//! The store in one file, for any number of processes on one machine: [`ToolStore`] over
+//! `shared_file`, and the thread that watches for other processes' changes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender};
+
+use super::atomic_file;
+use super::decide::{decide_create, decide_delete, decide_update};
+use super::document;
+use super::shared_file::{SharedFile, unwritable};
+use super::snapshot::Snapshot;
+use super::{StoreError, ToolStore};
+use crate::base::clock;
+use crate::domain::tool::{Definition, Tool, ToolName};
+
+/// How often the file is looked at for other processes' changes.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How to open a [`FileStore`].
+#[derive(Clone, Debug)]
+pub struct FileStoreOptions {
+    /// The file; its folder is made where missing. May be a symbolic link.
+    pub path: PathBuf,
+    /// Most tools that may be created; a file that holds more is still served.
+    pub max_tools: usize,
+    /// Refuse writes, and make no file or folder.
+    pub read_only: bool,
+}
+
+/// A tool store in one JSON file. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct FileStore {
+    shared: Arc<SharedFile>,
+    max_tools: usize,
+    stop: Option<Sender<()>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl FileStore {
+    /// Reads the file, if there is one, and starts to watch it.
+    ///
+    /// # Errors
+    /// `Corrupt` for a file that cannot be used (it is left as it is), `Unwritable` when its folder
+    /// cannot be made.
+    pub fn open(options: FileStoreOptions) -> Result<Self, StoreError> {
+        let FileStoreOptions {
+            path,
+            max_tools,
+            read_only,
+        } = options;
+        let path = std::path::absolute(&path).map_err(|error| unwritable(&error))?;
+        let shared = Arc::new(SharedFile::new(path, read_only));
+        if !read_only {
+            atomic_file::create_private_folder(atomic_file::parent(&shared.target()?))
+                .map_err(|error| unwritable(&error))?;
+        }
+        shared.load()?;
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let watched = shared.clone();
+        let watcher = std::thread::Builder::new()
+            .name("registry-watch".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    watched.watch();
+                }
+            })
+            .map_err(|error| unwritable(&error))?;
+        Ok(Self {
+            shared,
+            max_tools,
+            stop: Some(stop),
+            watcher: Some(watcher),
+        })
+    }
+
+    /// The folder of the instance locks, beside the file.
+    ///
+    /// # Errors
+    /// `Corrupt` when the path's links lead nowhere.
+    pub fn instances_folder(&self) -> Result<PathBuf, StoreError> {
+        Ok(atomic_file::parent(&self.shared.target()?).join("instances"))
+    }
+}
+
+#[cfg(test)]
+impl FileStore {
+    pub(super) fn shared_for_tests(&self) -> std::sync::Weak<impl Sized + use<>> {
+        Arc::downgrade(&self.shared)
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
+    }
+}
+
+impl ToolStore for FileStore {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.published().current()
+    }
+
+    fn wait_newer(&self, seen: u64, timeout: Duration) -> Arc<Snapshot> {
+        self.shared.published().wait_newer(seen, timeout)
+    }
+
+    fn create(&self, name: ToolName, definition: Definition) -> Result<Arc<Tool>, StoreError> {
+        let max_tools = self.max_tools.min(document::MAX_TOOLS);
+        self.shared.write(|snapshot| {
+            let now = clock::now_rfc3339();
+            let tool = decide_create(snapshot, name, definition, max_tools, now)?;
+            let tools = snapshot.tools().iter().chain([&tool]).cloned().collect();
+            Ok((tool, tools))
+        })
+    }
+
+    fn update(
+        &self,
+        name: &ToolName,
+        expected_revision: Option<u64>,
+        change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
+    ) -> Result<Arc<Tool>, StoreError> {
+        self.shared.write(|snapshot| {
+            let now = clock::now_rfc3339();
+            let tool = decide_update(snapshot, name, expected_revision, change, now)?;
+            let others = snapshot.tools().iter().filter(|other| other.name != *name);
+            let tools = others.chain([&tool]).cloned().collect();
+            Ok((tool, tools))
+        })
+    }
+
+    fn delete(
+        &self,
+        name: &ToolName,
+        expected_revision: Option<u64>,
+    ) -> Result<Arc<Tool>, StoreError> {
+        self.shared.write(|snapshot| {
+            let tool = decide_delete(snapshot, name, expected_revision)?;
+            let others = snapshot.tools().iter().filter(|other| other.name != *name);
+            Ok((tool, others.cloned().collect()))
+        })
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.health()
+    }
+
+    fn last_checked(&self) -> Instant {
+        self.shared.last_checked()
+    }
+}

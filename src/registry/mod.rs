@@ -1,0 +1,189 @@
+//! The registry: where dynamic tools are kept. [`ToolStore`] is what the rest of the server sees;
+//! behind it a file ([`file::FileStore`]). Who may change a tool, and which names are built in,
+//! never stand here.
+
+mod atomic_file;
+mod decide;
+pub mod document;
+pub mod file;
+pub mod instance;
+mod members;
+mod shared_file;
+pub mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
+use snapshot::Snapshot;
+
+/// A store of dynamic tools. Reads are from memory and never wait for disk or database; a write
+/// has reached the disk or database before memory shows it and before it is answered.
+pub trait ToolStore: Send + Sync {
+    /// All tools as they are now.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// The first snapshot newer than generation `seen`, or the current one once `timeout` is over.
+    fn wait_newer(&self, seen: u64, timeout: Duration) -> Arc<Snapshot>;
+
+    /// Adds a tool, at revision 1.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NameTaken`, `Full`, `Invalid`, and what stops every write: `ReadOnly`,
+    /// `Busy`, `Unwritable`, `Corrupt`.
+    fn create(&self, name: ToolName, definition: Definition) -> Result<Arc<Tool>, StoreError>;
+
+    /// Replaces a tool's definition by what `change` makes of the stored one, at the next revision.
+    /// `change` runs while writers wait, so it must be quick, and may run more than once; its error
+    /// ends the update. A caller that checked a definition beforehand (by compiling it, say)
+    /// returns `Conflict` from `change` when the base is no longer the one it checked.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, `Invalid`, what `change` returned, and what stops every write.
+    fn update(
+        &self,
+        name: &ToolName,
+        expected_revision: Option<u64>,
+        change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
+    ) -> Result<Arc<Tool>, StoreError>;
+
+    /// Removes a tool and returns what it was.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, and what stops every write.
+    fn delete(
+        &self,
+        name: &ToolName,
+        expected_revision: Option<u64>,
+    ) -> Result<Arc<Tool>, StoreError>;
+
+    /// Whether the store can be read, and written unless it is read-only: for /readyz.
+    ///
+    /// # Errors
+    /// What stops the next write.
+    fn health(&self) -> Result<(), StoreError>;
+
+    /// When the snapshot was last known to be what the store holds.
+    fn last_checked(&self) -> Instant;
+}
+
+/// Why the store did not do as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// Caller: the name is in use.
+    AlreadyExists {
+        /// The name asked for.
+        name: ToolName,
+    },
+    /// Caller: no tool of that name.
+    NotFound {
+        /// The name asked for.
+        name: ToolName,
+    },
+    /// Caller: somebody else changed the tool first.
+    Conflict {
+        /// The tool.
+        name: ToolName,
+        /// The revision that the caller knew.
+        expected: u64,
+        /// The revision that is stored.
+        current: u64,
+    },
+    /// Operator: as many tools as the server may hold.
+    Full {
+        /// The limit (MCP_DYNAMIC_MAX_TOOLS).
+        limit: usize,
+    },
+    /// Caller: another tool has the same spelling once `.` and `:` are `_`.
+    NameTaken {
+        /// The name asked for.
+        name: ToolName,
+        /// The tool that has the spelling.
+        by: ToolName,
+    },
+    /// Caller: fields that no stored record may hold.
+    Invalid(Vec<InvalidField>),
+    /// Operator: the registry takes no writes (MCP_DYNAMIC_READ_ONLY).
+    ReadOnly,
+    /// Nobody: other writers held the store too long; try again.
+    Busy {
+        /// How long this write waited.
+        waited: Duration,
+    },
+    /// Operator: the store cannot be written.
+    Unwritable {
+        /// What the system said, without paths.
+        reason: String,
+    },
+    /// Operator: what is stored cannot be used, and was left as it is.
+    Corrupt {
+        /// The store's file.
+        path: PathBuf,
+        /// What is wrong with it; quotes nothing but names of tools.
+        reason: String,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyExists { name } => {
+                write!(
+                    formatter,
+                    "dynamic tool \"{name}\" already exists; update it instead"
+                )
+            }
+            Self::NotFound { name } => write!(formatter, "dynamic tool \"{name}\" does not exist"),
+            // The contract's own text (section 6).
+            Self::Conflict {
+                name,
+                expected,
+                current,
+            } => write!(
+                formatter,
+                "Revision conflict for dynamic tool \"{name}\": \
+                 expected {expected}, current {current}."
+            ),
+            Self::Full { limit } => write!(
+                formatter,
+                "the registry holds its {limit} tools (MCP_DYNAMIC_MAX_TOOLS); delete one first"
+            ),
+            Self::NameTaken { name, by } => write!(
+                formatter,
+                "dynamic tool \"{name}\" would be listed under the same name as \"{by}\" by \
+                 clients that read dots and colons as underscores; choose another name"
+            ),
+            Self::Invalid(fields) => {
+                for (index, field) in fields.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(formatter, "{separator}{field}")?;
+                }
+                Ok(())
+            }
+            Self::ReadOnly => {
+                formatter.write_str("the registry is read-only (MCP_DYNAMIC_READ_ONLY)")
+            }
+            Self::Busy { waited } => write!(
+                formatter,
+                "other writers held the registry for {} ms; try again",
+                waited.as_millis()
+            ),
+            Self::Unwritable { reason } => {
+                write!(formatter, "the registry cannot be written: {reason}")
+            }
+            Self::Corrupt { path, reason } => {
+                write!(
+                    formatter,
+                    "the registry file {} cannot be used: {reason}",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

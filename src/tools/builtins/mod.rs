@@ -1,0 +1,256 @@
+//! The built-in tools: what clients see of each, and what it does. One table, [`all`].
+
+mod dynamic_tool;
+mod run_js;
+mod system;
+
+use serde_json::{Value, json};
+
+use super::call::{CallContext, Called};
+use super::{ToolSettings, Tools};
+use crate::auth::AdminPermit;
+use crate::config::BuiltinGroup;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::json::JsonText;
+use crate::schema::Schema;
+
+/// What a built-in does with arguments that fit its schema.
+pub(super) type Act = fn(&Tools, &CallContext<'_>, &JsonText) -> Called;
+
+/// The same for admin acts: the permit proves that authority was checked.
+pub(super) type AdminAct = fn(&Tools, &CallContext<'_>, &JsonText, AdminPermit) -> Called;
+
+/// Who may call a built-in.
+#[derive(Clone, Copy)]
+pub(super) enum Access {
+    Everybody(Act),
+    Admin(AdminAct),
+}
+
+/// A tool of ours.
+pub(super) struct BuiltIn {
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) description: String,
+    pub(super) input_schema: JsonText,
+    pub(super) output_schema: Option<JsonText>,
+    pub(super) annotations: JsonText,
+    pub(super) access: Access,
+    pub(super) schema: Schema,
+}
+
+/// Names that no dynamic tool may take: every built-in's, of every profile, enabled or not.
+const RESERVED: &[&str] = &["run_js_ephemeral", "time.now"];
+/// Name spaces that no dynamic tool may enter.
+const RESERVED_PREFIXES: &[&str] = &[
+    "dynamic.",
+    "system.",
+    "sandbox.",
+    "upstream.",
+    "dev.",
+    "time.",
+];
+
+/// Why a dynamic tool may not have a name, if so.
+pub(super) fn reserved(name: &str) -> Option<String> {
+    let spelling = name.replace(':', ".");
+    let prefix = RESERVED_PREFIXES
+        .iter()
+        .find(|prefix| spelling.starts_with(*prefix));
+    if let Some(prefix) = prefix {
+        return Some(format!(
+            "names that start with \"{prefix}\" are the server's own"
+        ));
+    }
+    let underscored = |text: &str| text.replace(['.', ':'], "_");
+    let taken = RESERVED
+        .iter()
+        .chain(EVERY_BUILT_IN)
+        .find(|own| underscored(own) == underscored(name));
+    taken.map(|own| format!("\"{own}\" is a built-in tool, and both would be listed as one"))
+}
+
+/// Every built-in of the contract (section 4), built already or not.
+const EVERY_BUILT_IN: &[&str] = &[
+    "dynamic.tool.create",
+    "dynamic.tool.update",
+    "dynamic.tool.delete",
+    "dynamic.tool.list",
+    "dynamic.tool.get",
+    "dynamic.tool.enable",
+    "dynamic.tool.call",
+    "dynamic.prompt.create",
+    "dynamic.prompt.update",
+    "dynamic.prompt.delete",
+    "dynamic.prompt.list",
+    "dynamic.prompt.get",
+    "dynamic.resource.create",
+    "dynamic.resource.update",
+    "dynamic.resource.delete",
+    "dynamic.resource.list",
+    "dynamic.resource.get",
+    "system.health",
+    "system.whoami",
+    "system.guard_metrics",
+    "system.runtime_config",
+    "sandbox.initialize",
+    "sandbox.exec",
+    "sandbox.run_js",
+    "sandbox.stop",
+    "sandbox.session.list",
+    "upstream.mcp.attach",
+    "upstream.mcp.detach",
+    "dev.echo",
+];
+
+/// The built-ins of the enabled groups, sorted by name.
+pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
+    let mut list = Vec::new();
+    for group in &settings.groups {
+        match group {
+            BuiltinGroup::Tool => list.extend(dynamic_tool::all(settings)),
+            BuiltinGroup::RunJs => list.push(run_js::run_js_ephemeral(settings)),
+            BuiltinGroup::System => list.push(system::health()),
+            // Their tools are not built yet.
+            BuiltinGroup::Prompt
+            | BuiltinGroup::Resource
+            | BuiltinGroup::Sandbox
+            | BuiltinGroup::Dev => {}
+        }
+    }
+    list.sort_by_key(|tool| tool.name);
+    list.dedup_by_key(|tool| tool.name);
+    list
+}
+
+/// What differs between built-ins, to be completed by [`BuiltIn::new`].
+struct Draft {
+    name: &'static str,
+    title: &'static str,
+    description: String,
+    input: Value,
+    output: Option<Value>,
+    annotations: Value,
+    access: Access,
+}
+
+impl BuiltIn {
+    fn new(draft: Draft) -> Self {
+        let schema = match Schema::compile(&draft.input) {
+            Ok(schema) => schema,
+            Err(error) => unreachable!("the schema of {} is ours: {error}", draft.name),
+        };
+        Self {
+            name: draft.name,
+            title: draft.title,
+            description: draft.description,
+            input_schema: JsonText::from_value(&draft.input),
+            output_schema: draft.output.as_ref().map(JsonText::from_value),
+            annotations: JsonText::from_value(&draft.annotations),
+            access: draft.access,
+            schema,
+        }
+    }
+}
+
+/// An object schema that takes nothing but `properties`.
+fn closed_object(required: &[&str], properties: Value) -> Value {
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+/// The fields of two objects.
+fn merged(base: Value, more: Value) -> Value {
+    match (base, more) {
+        (Value::Object(mut base), Value::Object(more)) => {
+            base.extend(more);
+            Value::Object(base)
+        }
+        (base, _) => base,
+    }
+}
+
+/// Reads arguments that already fit the built-in's schema.
+fn read<T: serde::de::DeserializeOwned>(arguments: &JsonText) -> Result<T, Failure> {
+    serde_json::from_str(arguments.text())
+        .map_err(|error| Failure::new(FailureKind::InvalidArguments, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn settings() -> ToolSettings {
+        ToolSettings {
+            name_style: crate::config::NameStyle::Dotted,
+            groups: vec![
+                BuiltinGroup::Tool,
+                BuiltinGroup::RunJs,
+                BuiltinGroup::System,
+            ],
+            max_timeout_ms: 120_000,
+            max_dependencies: 32,
+            queue: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn every_built_in_is_reserved_and_fit_to_list() {
+        for tool in all(&settings()) {
+            assert!(reserved(tool.name).is_some(), "{}", tool.name);
+            let input = tool.input_schema.value().unwrap();
+            assert!(
+                crate::schema::check_tool_input_schema(&input).is_ok(),
+                "{}",
+                tool.name
+            );
+            if let Some(output) = &tool.output_schema {
+                let output = output.value().unwrap();
+                assert!(
+                    crate::schema::check_tool_output_schema(&output).is_ok(),
+                    "{}",
+                    tool.name
+                );
+                assert_eq!(output["type"], "object", "{}", tool.name);
+                // Clients compare failures with it as well.
+                let failure = json!({ "ok": false, "error": {}, "durationMs": 0 });
+                let fits = Schema::compile(&output).unwrap().validate(&failure);
+                assert!(fits.is_ok(), "{}: {fits:?}", tool.name);
+            }
+            assert!(tool.description.chars().count() <= 4000, "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn names_that_are_taken() {
+        for taken in [
+            "dynamic.x",
+            "system.health",
+            "system_health",
+            "system:health",
+            "time.zone",
+            "time_now",
+            "run_js_ephemeral",
+            "run.js.ephemeral",
+            "sandbox:exec",
+            "dev.x",
+            "dynamic_tool_create",
+        ] {
+            assert!(reserved(taken).is_some(), "{taken}");
+        }
+        for free in [
+            "dynamics.x",
+            "my.system.health",
+            "run_js",
+            "timer",
+            "math.add",
+        ] {
+            assert_eq!(reserved(free), None, "{free}");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One tool call, step by step: resolve, validate arguments, authorize, take a slot, run, validate
+//! the result, count. Whatever a caller may be told of its end leaves here as a [`ToolAnswer`].
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::answer::ToolAnswer;
+use super::builtins::{Access, BuiltIn};
+use super::catalog::Resolved;
+use super::{Tools, content};
+use crate::auth::Caller;
+use crate::base::deadline::Deadline;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::image::ImageRef;
+use crate::domain::json::JsonText;
+use crate::domain::run::{Cancel, Job, Observer, Returned};
+use crate::domain::tool::{Definition, Tool};
+use crate::guard::Refusal;
+use crate::metrics::{CallKind, Phase};
+use crate::schema::Schema;
+
+/// When to try again while this server goes and another one comes, in milliseconds.
+const DRAINING_HINT_MS: u64 = 5000;
+
+/// Who calls, and under which request.
+#[derive(Clone, Copy, Debug)]
+pub struct CallContext<'a> {
+    /// The caller.
+    pub caller: &'a Caller,
+    /// For logs.
+    pub request_id: &'a str,
+    /// Ends what the call runs.
+    pub cancel: &'a Cancel,
+}
+
+/// There is no such tool, or none that this caller sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownTool;
+
+/// What a call came to, with what metrics want to know of it.
+pub(super) struct Called {
+    pub(super) answer: ToolAnswer,
+    pub(super) kind: CallKind,
+    /// `ok` or a failure kind's name.
+    pub(super) outcome: &'static str,
+}
+
+impl Called {
+    /// A built-in's answer.
+    pub(super) fn value(answer: ToolAnswer) -> Self {
+        Self {
+            answer,
+            kind: CallKind::BuiltIn,
+            outcome: "ok",
+        }
+    }
+
+    /// A call that ended before anything ran.
+    pub(super) fn refused(kind: CallKind, failure: Failure) -> Self {
+        Self::failed(kind, &failure, Duration::ZERO)
+    }
+
+    fn failed(kind: CallKind, failure: &Failure, duration: Duration) -> Self {
+        let answer = ToolAnswer::failure(failure, duration);
+        Self {
+            answer,
+            kind,
+            outcome: failure.kind.as_str(),
+        }
+    }
+
+    /// A built-in's result, or why there is none.
+    pub(super) fn built_in(result: Result<ToolAnswer, Failure>) -> Self {
+        match result {
+            Ok(answer) => Self::value(answer),
+            Err(failure) => Self::refused(CallKind::BuiltIn, failure),
+        }
+    }
+}
+
+/// Code to be run for a caller.
+pub(super) struct Execution<'a> {
+    pub(super) kind: CallKind,
+    /// The guard's scope.
+    pub(super) scope: String,
+    /// For labels and logs.
+    pub(super) label: &'a str,
+    pub(super) definition: &'a Definition,
+    pub(super) args: JsonText,
+}
+
+impl Tools {
+    /// Calls a tool by either spelling of its name.
+    ///
+    /// # Errors
+    /// [`UnknownTool`]; every other trouble is an answer that says so.
+    pub fn call(
+        &self,
+        context: &CallContext<'_>,
+        name: &str,
+        arguments: &JsonText,
+    ) -> Result<ToolAnswer, UnknownTool> {
+        let called = match self.resolve(name)? {
+            Resolved::BuiltIn(tool) => self.call_built_in(context, tool, arguments),
+            Resolved::Dynamic(tool) => {
+                let mut called = self.call_dynamic(context, &tool, arguments);
+                // Structured content fits the outputSchema, always: clients compare even failures
+                // with it, and would show that they differ in place of what went wrong.
+                if called.answer.is_error && tool.definition.output_schema.is_some() {
+                    called.answer.structured_content = None;
+                }
+                called
+            }
+        };
+        self.metrics.count_call(called.kind, called.outcome);
+        Ok(called.answer)
+    }
+
+    fn call_built_in(
+        &self,
+        context: &CallContext<'_>,
+        tool: &BuiltIn,
+        arguments: &JsonText,
+    ) -> Called {
+        let kind = CallKind::BuiltIn;
+        if let Err(failure) = check_arguments(&tool.schema, arguments) {
+            return Called::refused(kind, failure);
+        }
+        match tool.access {
+            Access::Everybody(act) => act(self, context, arguments),
+            Access::Admin(act) => {
+                let token = admin_token_argument(arguments);
+                match self
+                    .authority
+                    .permit_admin(context.caller, token.as_deref())
+                {
+                    Err(denied) => {
+                        let failure = Failure::new(FailureKind::Policy, denied.to_string());
+                        Called::refused(kind, failure)
+                    }
+                    Ok(permit) => match self.guard.admit(tool.name) {
+                        Err(refusal) => Called::refused(kind, refused(refusal)),
+                        Ok(()) => act(self, context, arguments, permit),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Calls a dynamic tool; `dynamic.tool.call` comes here too, so that both ways are one.
+    pub(super) fn call_dynamic(
+        &self,
+        context: &CallContext<'_>,
+        tool: &Tool,
+        arguments: &JsonText,
+    ) -> Called {
+        let args = match dynamic_arguments(&tool.definition, arguments) {
+            Ok(args) => args,
+            Err(failure) => return Called::refused(CallKind::Dynamic, failure),
+        };
+        self.execute(
+            context,
+            &Execution {
+                kind: CallKind::Dynamic,
+                scope: format!("dynamic.exec.{}", tool.name),
+                label: tool.name.as_str(),
+                definition: &tool.definition,
+                args,
+            },
+        )
+    }
+
+    /// Runs code: rate, slot, sandbox, result.
+    pub(super) fn execute(&self, context: &CallContext<'_>, execution: &Execution<'_>) -> Called {
+        let began = Instant::now();
+        let mut ran = Duration::ZERO;
+        let outcome = self.execute_once(context, execution, &mut ran);
+        self.metrics.observe_phase(Phase::Total, began.elapsed());
+        match outcome {
+            Ok(answer) => Called {
+                answer,
+                kind: execution.kind,
+                outcome: "ok",
+            },
+            Err(failure) => {
+                log::debug!(
+                    "{}: {} of {} ended as {}",
+                    context.request_id,
+                    execution.scope,
+                    context.caller.principal().subject,
+                    failure.kind.as_str()
+                );
+                Called::failed(execution.kind, &failure, ran)
+            }
+        }
+    }
+
+    fn execute_once(
+        &self,
+        context: &CallContext<'_>,
+        execution: &Execution<'_>,
+        ran: &mut Duration,
+    ) -> Result<ToolAnswer, Failure> {
+        if self.draining.load(Ordering::Acquire) {
+            let message = "the server is shutting down";
+            return Err(Failure::new(FailureKind::Busy, message).retry_after(DRAINING_HINT_MS));
+        }
+        let definition = execution.definition;
+        let job = Job {
+            code: definition.code.clone(),
+            args: execution.args.clone(),
+            image: parse_image(definition)?,
+            dependencies: definition.dependencies.clone(),
+            timeout: Duration::from_millis(definition.timeout_ms.min(self.settings.max_timeout_ms)),
+            label: execution.label.to_owned(),
+        };
+        self.engine.admit(job.image.as_ref(), &job.dependencies)?;
+        self.guard.admit(&execution.scope).map_err(refused)?;
+        let began = Instant::now();
+        let acquire = Deadline::after(self.settings.queue);
+        let slot = self
+            .guard
+            .enter(context.caller.principal(), acquire)
+            .map_err(refused)?;
+        let ended = self
+            .engine
+            .run(&job, acquire, context.cancel, &mut NoClient);
+        drop(slot);
+        *ran = ended.duration;
+        self.metrics.observe_phase(
+            Phase::Acquire,
+            began.elapsed().saturating_sub(ended.duration),
+        );
+        if !ended.duration.is_zero() {
+            self.metrics.observe_phase(Phase::Run, ended.duration);
+        }
+        shape_result(definition, ended.outcome?, ended.duration)
+    }
+}
+
+/// Messages of running code that reach nobody yet: answers are JSON, without a stream beside them.
+struct NoClient;
+
+impl Observer for NoClient {
+    fn log(&mut self, _level: &str, _data: &JsonText) {}
+
+    fn progress(&mut self, _done: f64, _total: Option<f64>, _message: Option<&str>) {}
+
+    fn ask(&mut self, kind: &str, _key: &str, _params: &JsonText) -> Result<JsonText, String> {
+        Err(format!(
+            "ctx.{kind} is not available yet: this server cannot ask clients"
+        ))
+    }
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    let (kind, retry) = match refusal {
+        Refusal::Busy { retry_after_ms } => (FailureKind::Busy, retry_after_ms),
+        Refusal::RateLimited { retry_after_ms } => (FailureKind::RateLimited, retry_after_ms),
+    };
+    Failure::new(kind, refusal.to_string()).retry_after(retry)
+}
+
+/// The token that old clients send among the arguments of admin acts.
+fn admin_token_argument(arguments: &JsonText) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Token {
+        admin_token: Option<String>,
+    }
+    serde_json::from_str::<Token>(arguments.text())
+        .ok()?
+        .admin_token
+}
+
+pub(super) fn parse_image(definition: &Definition) -> Result<Option<ImageRef>, Failure> {
+    let parsed = definition.image.as_deref().map(ImageRef::parse).transpose();
+    parsed.map_err(|error| Failure::new(FailureKind::Policy, format!("image is {error}")))
+}
+
+fn check_arguments(schema: &Schema, arguments: &JsonText) -> Result<(), Failure> {
+    let invalid = |message: String| Failure::new(FailureKind::InvalidArguments, message);
+    let value = arguments
+        .value()
+        .map_err(|error| invalid(format!("the arguments cannot be read: {error}")))?;
+    schema
+        .validate(&value)
+        .map_err(|violations| invalid(violations.to_string()))
+}
+
+/// What the code receives: the arguments themselves, or, for a tool without `inputSchema`, their
+/// `args` member.
+fn dynamic_arguments(definition: &Definition, arguments: &JsonText) -> Result<JsonText, Failure> {
+    if let Some(schema) = &definition.input_schema {
+        check_arguments(&compile(schema, "inputSchema")?, arguments)?;
+        return Ok(arguments.clone());
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wrapped {
+        args: Option<JsonText>,
+    }
+    let invalid = |message: &str| {
+        let message = format!("{message}; this tool takes {{\"args\":{{…}}}}");
+        Failure::new(FailureKind::InvalidArguments, message)
+    };
+    let wrapped: Wrapped = serde_json::from_str(arguments.text())
+        .map_err(|_| invalid("$ must have no property but \"args\""))?;
+    match wrapped.args {
+        None => Ok(JsonText::empty_object()),
+        Some(args) if args.text().starts_with('{') => Ok(args),
+        Some(_) => Err(invalid("$.args must be an object")),
+    }
+}
+
+/// A stored schema compiled again: it was checked when it was stored, by this version or another.
+fn compile(schema: &JsonText, which: &str) -> Result<Schema, Failure> {
+    let unusable = |error: String| {
+        let message = format!("the tool's {which} cannot be used ({error}): update the tool");
+        Failure::new(FailureKind::Policy, message)
+    };
+    let value = schema
+        .value()
+        .map_err(|error| unusable(error.to_string()))?;
+    Schema::compile(&value).map_err(|error| unusable(error.to_string()))
+}
+
+fn shape_result(
+    definition: &Definition,
+    returned: Returned,
+    duration: Duration,
+) -> Result<ToolAnswer, Failure> {
+    let invalid = |message: String| Failure::new(FailureKind::InvalidResult, message);
+    let unreadable = |error: serde_json::Error| invalid(format!("$ cannot be read: {error}"));
+    match (returned, &definition.output_schema) {
+        (Returned::Content(blocks), None) => {
+            content::check_blocks(&blocks.value().map_err(unreadable)?)?;
+            Ok(ToolAnswer::blocks(blocks))
+        }
+        (Returned::Content(_), Some(_)) => {
+            let message = "the tool has an outputSchema: return a value, not ctx.content([...])";
+            Err(invalid(message.to_owned()))
+        }
+        (Returned::Value(value), None) => Ok(ToolAnswer::run_result(&value, duration)),
+        (Returned::Value(value), Some(schema)) => {
+            let instance = value.value().map_err(unreadable)?;
+            compile(schema, "outputSchema")?
+                .validate(&instance)
+                .map_err(|violations| invalid(format!("the result does not fit: {violations}")))?;
+            Ok(ToolAnswer::value(value))
+        }
+    }
+}

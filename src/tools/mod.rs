@@ -1,0 +1,110 @@
+//! The tools that clients see and what calling one means: built-in ones, and those made at run
+//! time.
+
+mod answer;
+mod builtins;
+mod call;
+mod catalog;
+mod content;
+mod description;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::auth::Authority;
+use crate::config::{BuiltinGroup, NameStyle};
+use crate::domain::run::Cancel;
+use crate::engine::Engine;
+use crate::guard::Guard;
+use crate::metrics::Metrics;
+use crate::registry::ToolStore;
+
+pub use answer::ToolAnswer;
+pub use call::{CallContext, UnknownTool};
+pub use catalog::ListedTool;
+pub use description::INSTRUCTIONS;
+
+/// Limits and choices of the operator that tools obey.
+#[derive(Clone, Debug)]
+pub struct ToolSettings {
+    /// How names are listed.
+    pub name_style: NameStyle,
+    /// Groups of built-ins that are listed and callable.
+    pub groups: Vec<BuiltinGroup>,
+    /// Longest time limit an author may ask for, in milliseconds.
+    pub max_timeout_ms: u64,
+    /// Most dependencies a tool may have.
+    pub max_dependencies: usize,
+    /// How long a call may wait for a slot and a sandbox.
+    pub queue: Duration,
+}
+
+/// Everything that tools work with.
+pub struct Tools {
+    pub(crate) store: Arc<dyn ToolStore>,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) authority: Authority,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: ToolSettings,
+    builtins: Vec<builtins::BuiltIn>,
+    /// Ends all runs when the server's grace is over.
+    stop: Cancel,
+    draining: AtomicBool,
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Tools")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tools {
+    /// The tools of one server.
+    pub fn new(
+        store: Arc<dyn ToolStore>,
+        engine: Arc<dyn Engine>,
+        guard: Arc<Guard>,
+        authority: Authority,
+        metrics: Arc<Metrics>,
+        settings: ToolSettings,
+    ) -> Self {
+        let builtins = builtins::all(&settings);
+        let stop = Cancel::default();
+        Self {
+            store,
+            engine,
+            guard,
+            authority,
+            metrics,
+            settings,
+            builtins,
+            stop,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Refuses new runs from now on; running ones go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Runs now.
+    pub fn active_runs(&self) -> usize {
+        self.guard.counts().active
+    }
+
+    /// A flag for one call, that [`Tools::cancel_runs`] reaches too.
+    pub fn new_cancel(&self) -> Cancel {
+        self.stop.child()
+    }
+
+    /// Ends every run, now and from now on.
+    pub fn cancel_runs(&self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,4 @@
+//! The schema validator against the crate `jsonschema` and against the official test suite.
+
+mod oracle;
+mod suite;

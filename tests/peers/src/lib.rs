@@ -1,0 +1,5 @@
+//! Seeded generators of inputs on which two implementations are compared. The same seed gives the
+//! same inputs.
+
+pub mod random;
+pub mod schemas;
