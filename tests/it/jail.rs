@@ -31,6 +31,7 @@ fn again(role: &str) -> Command {
 }
 
 #[test]
+#[allow(clippy::print_stdout)]
 fn role() {
     match std::env::var(ROLE).as_deref() {
         Ok("victim") => run_for_ever(),
@@ -39,9 +40,11 @@ fn role() {
     }
 }
 
+/// Says on stdout what code logs, for the test that reads it.
 struct Shout;
 
 impl Observer for Shout {
+    #[allow(clippy::print_stdout)]
     fn log(&mut self, _: &str, data: &JsonText) {
         println!("\n{}", data.text());
     }
@@ -211,7 +214,9 @@ fn images_and_dependencies_are_refused_with_the_reason() {
         assert!(failure.message.contains(part), "{failure:?}");
     };
     check(
-        fixture.engine.admit(None, &[dependency.clone()]),
+        fixture
+            .engine
+            .admit(None, std::slice::from_ref(&dependency)),
         "no network",
     );
     check(

@@ -1,5 +1,5 @@
-//! Attempts to get out of a jail, each one made for real: by node's own means, and by system calls of
-//! an addon that stands for code that has taken node over.
+//! Attempts to get out of a jail, each one made for real: by node's own means, and by system calls
+//! of an addon that stands for code that has taken node over.
 
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
@@ -325,7 +325,8 @@ fn other_processes_are_neither_seen_nor_signalled() {
           raw(args.kill, -1, 9), Object.keys(process.env).sort().join(),
           fs.readFileSync('/proc/self/environ', 'utf8').split('\0').filter(Boolean).map(it => it.split('=')[0]).filter(name => name !== 'LD_LIBRARY_PATH').sort().join()]";
     let parent = std::os::unix::process::parent_id();
-    let args = json!({"pids": [bystander.0.id(), std::process::id(), parent, 100_000], "kill": libc::SYS_kill});
+    let pids = [bystander.0.id(), std::process::id(), parent, 100_000];
+    let args = json!({"pids": pids, "kill": libc::SYS_kill});
     let got = value_of(&fixture, &armed_job(code, &addon, args));
     let nothing = Value::Null;
     assert_eq!(
