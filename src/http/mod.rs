@@ -116,7 +116,6 @@ pub struct HttpServer {
     shared: Arc<Shared>,
     gate: Gate,
     servers: Vec<Arc<tiny_http::Server>>,
-    _runtime_dir: RuntimeDir,
 }
 
 impl fmt::Debug for HttpServer {
@@ -170,12 +169,12 @@ impl HttpServer {
         let gate = gate::start(gate_limits(config), vec![listen], &lanes, on_hang_up)
             .map_err(HttpError::Gate)?;
         let _ = shared.gate_counters.set(gate.counters());
-        runtime_dir.unlink_sockets();
+        // Who is connected stays so, the gate can connect again, and nobody else comes.
+        drop(runtime_dir);
         Ok(Self {
             shared,
             gate,
             servers,
-            _runtime_dir: runtime_dir,
         })
     }
 

@@ -14,6 +14,7 @@ mod engine_endings;
 mod engine_limits;
 mod engine_results;
 mod server_calls;
+mod server_life;
 mod server_protocol;
 mod server_store;
 mod support;
