@@ -92,12 +92,19 @@ fn a_killed_server_s_runs_are_cleared_away_and_nobody_else_s() {
 
 #[test]
 fn a_server_that_ends_lets_its_runs_end() {
-    let mut server = Server::start(&[("MCP_SHUTDOWN_GRACE_SECONDS", "60")]);
+    let mut server = Server::start(&[
+        ("MCP_SHUTDOWN_GRACE_SECONDS", "60"),
+        ("MCP_TOOL_MAX_CONCURRENCY", "1"),
+    ]);
     let mut running = send_run(
         &server,
         "await new Promise(r => setTimeout(r, 4000)); return 'done'",
     );
     await_running(&server, 1);
+    let mut waiting = send_run(&server, "return 'too'");
+    await_that("one to wait", || {
+        server.metric("dynamic_mcp_guard_waiting ") == 1.0
+    });
     let mut idle = server.connect();
     assert_eq!(idle.exchange("GET", "/readyz", &[], b"").status, 200);
     server.signal("TERM");
@@ -112,6 +119,10 @@ fn a_server_that_ends_lets_its_runs_end() {
     assert_eq!(
         result(&running.read(false))["structuredContent"]["result"],
         "done"
+    );
+    assert_eq!(
+        result(&waiting.read(false))["structuredContent"]["result"],
+        "too"
     );
     let status = server.wait();
     assert_eq!(status.code(), Some(0), "{}", server.stderr());
@@ -286,4 +297,34 @@ fn a_daemon_without_the_image_that_goes_and_comes_back() {
     assert_eq!(result["structuredContent"]["result"], "kept", "{result}");
     server.create(json!({ "name": "new", "description": "d", "code": "return 1" }));
     server.stop();
+}
+
+#[test]
+fn a_daemon_that_never_answers() {
+    let folder = Folder::new();
+    let socket = folder.path().join("docker.sock");
+    // Connections are made, and that is all.
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let address = format!("unix://{}", socket.display());
+    let settings = [("DOCKER_HOST", &*address), ("MCP_TOOL_QUEUE_MS", "1000")];
+    let mut server = Server::start_in(&folder, &settings);
+    let (status, checks) = server.readiness();
+    assert_eq!(
+        (status, &checks["engine"]["status"]),
+        (503, &json!("failed"))
+    );
+    let refused = server.call("run_js_ephemeral", json!({ "code": "return 1" }));
+    let text = failure(&refused);
+    assert!(
+        text.starts_with("engine_unavailable: ") || text.starts_with("busy: "),
+        "{text}"
+    );
+    assert!(server.rpc("tools/list", &json!({}))["result"]["tools"].is_array());
+    let began = Instant::now();
+    server.stop();
+    assert!(
+        began.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        began.elapsed()
+    );
 }
