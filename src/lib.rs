@@ -23,7 +23,7 @@
 //! | [`base`] | what std lacks |
 //!
 //! Imports point one way: `cli → app → http → gate → mcp → tools → engine → docker, registry,
-//! auth, guard → config, metrics, schema → domain → base`; rooms side by side do not know each other.
+//! auth, guard → config, metrics, schema → domain → base`; neighbours do not know each other.
 //!
 //! # One call
 //!

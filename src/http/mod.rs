@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::auth::Authority;
 use crate::base::address::is_loopback;
 use crate::config::HttpConfig;
+use crate::engine::Engine;
 use crate::gate::{self, Gate, GateError, Lane, Limits, Listen};
 use crate::guard::Guard;
 use crate::mcp;
@@ -51,6 +52,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// For its gauges.
     pub guard: Arc<Guard>,
+    /// For its gauges.
+    pub engine: Arc<dyn Engine>,
     /// For its gauges.
     pub store: Arc<dyn ToolStore>,
     /// What `/readyz` says.
@@ -127,14 +130,24 @@ impl fmt::Debug for HttpServer {
     }
 }
 
+/// Takes the address; clients wait until somebody serves them.
+///
+/// # Errors
+/// [`HttpError::Bind`].
+pub fn listen(config: &HttpConfig) -> Result<TcpListener, HttpError> {
+    TcpListener::bind(config.bind).map_err(|error| HttpError::Bind(config.bind, error))
+}
+
 impl HttpServer {
-    /// Binds, starts all workers, and returns once requests are served.
+    /// Starts all workers, and returns once requests are served.
     ///
     /// # Errors
     /// [`HttpError`], naming what to change.
-    pub fn start(config: &HttpConfig, services: Services) -> Result<Self, HttpError> {
-        let listener =
-            TcpListener::bind(config.bind).map_err(|error| HttpError::Bind(config.bind, error))?;
+    pub fn start(
+        config: &HttpConfig,
+        listener: TcpListener,
+        services: Services,
+    ) -> Result<Self, HttpError> {
         let runtime_dir = RuntimeDir::make(&config.runtime_dir)
             .map_err(|error| HttpError::RuntimeDir(config.runtime_dir.clone(), error))?;
         let shared = Arc::new(Shared {

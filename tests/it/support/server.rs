@@ -71,6 +71,7 @@ pub(crate) fn program(folder: &Folder, settings: &[(&str, &str)]) -> Command {
         .env("MCP_RUNTIME_DIR", folder.path())
         .env("MCP_SHUTDOWN_GRACE_SECONDS", "1")
         .env("MCP_SANDBOX_PULL_POLICY", "never")
+        .env("MCP_EXECUTION_ENGINE", "docker")
         .envs(settings.iter().copied())
         .stdin(Stdio::null());
     command
