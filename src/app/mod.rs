@@ -5,6 +5,7 @@ mod owners;
 mod upkeep;
 
 use std::fmt;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services};
+use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
@@ -32,8 +33,9 @@ use upkeep::{Upkeep, check_all};
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for the answers of cancelled runs, and for their containers to go.
+/// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(20);
+const LAST_REMOVALS: Duration = Duration::from_secs(5);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -102,16 +104,26 @@ impl App {
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store)?);
+        // First what fails most often, so that nothing else was begun.
+        let listener = listen(&config.http).map_err(StartError::Http)?;
+        let store = open_store(&config.store)?;
+        let owners = Arc::new(FileOwners::register(&store.0)?);
+        Self::start_with(config, surroundings, listener, store, &owners)
+            .inspect_err(|_| owners.retire())
+    }
+
+    fn start_with(
+        config: Config,
+        surroundings: Surroundings,
+        listener: TcpListener,
+        (store, store_path): (FileStore, PathBuf),
+        owners: &Arc<FileOwners>,
+    ) -> Result<Self, StartError> {
         let store: Arc<dyn ToolStore> = Arc::new(store);
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let (engine, engine_reason) = start_engine(
-            &config,
-            surroundings,
-            Arc::clone(&owners) as Arc<dyn Owners>,
-        )?;
+        let (engine, engine_reason) =
+            start_engine(&config, surroundings, Arc::clone(owners) as Arc<dyn Owners>)?;
         let authority = Authority::new(config.auth.admin_token.clone());
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -133,7 +145,10 @@ impl App {
             readiness: Arc::clone(&readiness),
         };
         let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
-        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        let http = HttpServer::start(&config.http, listener, services).map_err(|error| {
+            engine.stop(Deadline::after(LAST_REMOVALS));
+            StartError::Http(error)
+        })?;
         Ok(Self {
             config,
             tools,
@@ -144,7 +159,7 @@ impl App {
             store,
             http,
             upkeep,
-            owners,
+            owners: Arc::clone(owners),
         })
     }
 
@@ -195,7 +210,7 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
-        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
