@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::config::settings::{Availability, setting};
 use serde_json::{Value, json};
 
-use crate::support::program::{Folder, PROGRAM, Served, command, with_clean_environment};
 use crate::support::provided;
+use crate::support::server::{Folder, PROGRAM, Server, beside, run, stderr, stdout};
 
 /// A client takes seconds; this ends one that waits for ever.
 const TIMEOUT_SECONDS: &str = "180";
@@ -98,22 +98,27 @@ impl Client {
     }
 
     /// A run of it against a target: a URL, or a command to start.
-    fn run(&self, era: &str, tool: &str, target: &[&str], folder: &Path) -> Result<Value, String> {
+    fn run(
+        &self,
+        era: &str,
+        tool: &str,
+        target: &[&str],
+        folder: &Folder,
+    ) -> Result<Value, String> {
         let home = installed().join(self.folder);
         let (interpreter, script) = if self.folder.starts_with("python") {
             (home.join("venv/bin/python"), home.join("client.py"))
         } else {
             (newer_node().join("node"), home.join("client.mjs"))
         };
-        let mut command = with_clean_environment(Command::new("timeout"), folder);
+        let mut command = beside("timeout", folder);
         command
             .args([TIMEOUT_SECONDS.as_ref(), interpreter.as_os_str()])
             .arg(script)
             .args([era, tool])
             .args(target);
         let output = command.output().unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        serde_json::from_str(&printed).map_err(|_| both(&output))
+        serde_json::from_str(&stdout(&output)).map_err(|_| both(&output))
     }
 }
 
@@ -123,8 +128,7 @@ fn newer_node() -> PathBuf {
 }
 
 fn both(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", text(&output.stdout), text(&output.stderr))
+    stdout(output) + &stderr(output)
 }
 
 /// What the scripts report, compared with what must be so; the differences in words.
@@ -192,28 +196,25 @@ fn run_all(transport: &str, run: impl Fn(&Client, &str, &str) -> Result<Value, S
 
 #[test]
 fn real_clients_over_http() {
-    let folder = Folder::new("clients");
-    let server = Served::start(folder.path(), &[]);
+    let folder = Folder::new();
+    let server = Server::start_in(&folder, &[]);
     let url = server.url();
     run_all("HTTP", |client, era, tool| {
-        client.run(era, tool, &[&url], folder.path())
+        client.run(era, tool, &[&url], &folder)
     });
 }
 
 #[test]
 fn real_clients_over_stdio() {
     if !transports().contains(&"stdio") {
-        let output = command(Folder::new("stdio").path())
-            .args(["--transport", "stdio"])
-            .output()
-            .unwrap();
+        let output = run(&Folder::new(), &[], &["--transport", "stdio"]);
         assert_eq!(output.status.code(), Some(2), "{}", both(&output));
         return;
     }
     run_all("stdio", |client, era, tool| {
-        let folder = Folder::new("clients");
+        let folder = Folder::new();
         let target = [PROGRAM, "--transport", "stdio"];
-        let report = client.run(era, tool, &target, folder.path())?;
+        let report = client.run(era, tool, &target, &folder)?;
         assert_names_fit_everywhere(&report);
         Ok(report)
     });
@@ -235,10 +236,10 @@ fn assert_names_fit_everywhere(report: &Value) {
 
 #[test]
 fn underscores_reach_a_real_client_over_http() {
-    let folder = Folder::new("clients");
-    let server = Served::start(folder.path(), &[("MCP_TOOL_NAME_STYLE", "underscore")]);
+    let folder = Folder::new();
+    let server = Server::start_in(&folder, &[("MCP_TOOL_NAME_STYLE", "underscore")]);
     let (client, tool) = (&CLIENTS[0], "client.with.dots");
-    let report = client.run("legacy", tool, &[&server.url()], folder.path());
+    let report = client.run("legacy", tool, &[&server.url()], &folder);
     let report = report.unwrap();
     assert_names_fit_everywhere(&report);
     let differences = differences(client, &report, tool, LEGACY.1);
@@ -246,25 +247,20 @@ fn underscores_reach_a_real_client_over_http() {
 }
 
 /// Puts the suite's tools into a server, the way any client would.
-fn create_tools(folder: &Path, server: &Served) {
+fn create_tools(server: &Server) {
     let text = std::fs::read_to_string(sources().join("conformance/tools.json")).unwrap();
     for tool in serde_json::from_str::<Vec<Value>>(&text).unwrap() {
-        let mut command = command(folder);
-        command.args(["call", "dynamic.tool.create"]);
-        command.arg(json!({ "tool": tool }).to_string());
-        let output = command.env("MCP_PORT", server.port.to_string()).output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{}", both(&output));
+        server.create(tool);
     }
 }
 
 fn conformance(revision: &str) {
-    let folder = Folder::new("conformance");
-    let server = Served::start(folder.path(), &[]);
-    create_tools(folder.path(), &server);
+    let folder = Folder::new();
+    let server = Server::start_in(&folder, &[]);
+    create_tools(&server);
     let suite = installed().join("conformance/node_modules/.bin/conformance");
     let baseline = sources().join(format!("conformance/expected-{revision}.yml"));
-    let mut command = with_clean_environment(Command::new("timeout"), folder.path());
+    let mut command = beside("timeout", &folder);
     command
         .args([
             TIMEOUT_SECONDS.as_ref(),

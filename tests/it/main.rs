@@ -9,10 +9,16 @@
 )]
 
 mod clients;
+mod docker_errors;
 mod docker_suite;
 mod engine_checker;
 mod engine_hardening;
+mod engine_images;
+mod engine_lifecycle;
 mod jail;
 mod jail_suite;
 mod readme;
+mod server_calls;
+mod server_protocol;
+mod server_store;
 mod support;
