@@ -1,31 +1,36 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod over_stdio;
+mod owners;
+mod upkeep;
+
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
+use crate::base::secret::Secret;
 use crate::base::sys;
 use crate::config::{
-    Access, Backend, Config, DaemonAddress, EngineConfig, GuardConfig, StoreConfig,
+    Access, Backend, Config, DaemonAddress, EngineConfig, GuardConfig, StoreConfig, Transport,
 };
 use crate::docker::{Daemon, Endpoint};
 use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, ReadyCheck, Services};
-use crate::mcp;
+use crate::http::{HttpError, HttpServer, Readiness, Services};
+use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
-use crate::registry::instance::{InstanceLock, Liveness, forget_dead, known, liveness};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
-/// How often readiness is looked at, and how long one look may take.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+pub use over_stdio::StdioApp;
+use owners::FileOwners;
+use upkeep::{Upkeep, check_all};
+
+/// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often left containers are looked for.
 const TIDY_INTERVAL: Duration = Duration::from_secs(30);
@@ -41,6 +46,10 @@ pub enum StartError {
     Registry(StoreError),
     /// This instance cannot be made known.
     Instance(std::io::Error),
+    /// There is no key to sign sessions with.
+    SessionKey(std::io::Error),
+    /// Stdin or stdout cannot be used.
+    Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// The server cannot listen.
@@ -59,6 +68,13 @@ impl fmt::Display for StartError {
                     "this instance cannot be recorded beside the registry: {error}"
                 )
             }
+            Self::SessionKey(error) => {
+                write!(
+                    formatter,
+                    "session.key beside the registry cannot be used: {error}"
+                )
+            }
+            Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
@@ -67,6 +83,61 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What both transports stand on.
+struct Core {
+    config: Config,
+    mcp: mcp::Server,
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    authority: Authority,
+    metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    store_path: PathBuf,
+    store: Arc<dyn ToolStore>,
+    owners: Arc<FileOwners>,
+}
+
+impl Core {
+    fn build(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
+        sys::raise_open_file_limit();
+        let (store, store_path) = open_store(&config.store)?;
+        let owners = Arc::new(FileOwners::new(&store)?);
+        let sessions = match config.transport {
+            Transport::Stdio => None,
+            Transport::Http => {
+                owners.register().map_err(StartError::Instance)?;
+                let key = store.session_key().map_err(StartError::SessionKey)?;
+                Some(Sessions::new(SessionKey::new(key), config.http.session_ttl))
+            }
+        };
+        let store: Arc<dyn ToolStore> = Arc::new(store);
+        let metrics = Arc::new(Metrics::default());
+        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
+        let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
+        let authority = Authority::new(admin_token(&config));
+        let tools = Arc::new(Tools::new(
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            Arc::clone(&guard),
+            authority.clone(),
+            Arc::clone(&metrics),
+            tool_settings(&config),
+        ));
+        Ok(Self {
+            config,
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            tools,
+            engine,
+            authority,
+            metrics,
+            guard,
+            store_path,
+            store,
+            owners,
+        })
+    }
+}
 
 /// A running server.
 pub struct App {
@@ -96,44 +167,29 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
-        sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store)?);
-        let store: Arc<dyn ToolStore> = Arc::new(store);
-        let metrics = Arc::new(Metrics::default());
-        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
-        let authority = Authority::new(config.auth.admin_token.clone());
-        let tools = Arc::new(Tools::new(
-            Arc::clone(&store),
-            Arc::clone(&engine),
-            Arc::clone(&guard),
-            authority.clone(),
-            Arc::clone(&metrics),
-            tool_settings(&config),
-        ));
+        let core = Core::build(config, home)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store));
+        readiness.publish(check_all(&*core.engine, &*core.store));
         let services = Services {
-            mcp: mcp::Server::new(Arc::clone(&tools)),
-            authority,
-            metrics: Arc::clone(&metrics),
-            guard,
-            store: Arc::clone(&store),
+            mcp: core.mcp,
+            authority: core.authority,
+            metrics: Arc::clone(&core.metrics),
+            guard: core.guard,
+            store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
-        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        let upkeep = Upkeep::start(&core.engine, &core.store, &readiness, &core.metrics)?;
+        let http = HttpServer::start(&core.config.http, services).map_err(StartError::Http)?;
         Ok(Self {
-            config,
-            tools,
-            engine,
+            config: core.config,
+            tools: core.tools,
+            engine: core.engine,
             readiness,
-            store_path,
-            store,
+            store_path: core.store_path,
+            store: core.store,
             http,
             upkeep,
-            owners,
+            owners: core.owners,
         })
     }
 
@@ -210,6 +266,12 @@ fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> 
     ))
 }
 
+/// On stdio the spawning user is admin, unless the token is asked for there, too.
+fn admin_token(config: &Config) -> Option<Secret> {
+    let token = config.auth.admin_token.clone();
+    token.filter(|_| config.transport == Transport::Http || config.auth.admin_token_required)
+}
+
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
     GuardLimits {
         max_concurrency: config.max_concurrency,
@@ -251,150 +313,4 @@ fn tool_settings(config: &Config) -> ToolSettings {
         max_dependencies: config.engine.max_dependencies,
         queue: config.guard.queue,
     }
-}
-
-/// Instances known by lock files beside the registry.
-struct FileOwners {
-    lock: Mutex<Option<InstanceLock>>,
-    own_id: String,
-    folder: PathBuf,
-}
-
-impl FileOwners {
-    fn register(store: &FileStore) -> Result<Self, StartError> {
-        let folder = store.instances_folder().map_err(StartError::Registry)?;
-        let lock = InstanceLock::acquire(&folder).map_err(StartError::Instance)?;
-        let own_id = lock.id().to_owned();
-        Ok(Self {
-            lock: Mutex::new(Some(lock)),
-            own_id,
-            folder,
-        })
-    }
-
-    /// Nothing of this instance is left, so nobody needs to remember it.
-    fn retire(&self) {
-        let lock = self
-            .lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Err(error)) = lock.map(InstanceLock::retire) {
-            log::warn!("this instance's lock file cannot be removed: {error}");
-        }
-    }
-}
-
-impl Owners for FileOwners {
-    fn own_id(&self) -> &str {
-        &self.own_id
-    }
-
-    fn is_dead(&self, id: &str) -> bool {
-        liveness(&self.folder, id) == Liveness::Dead
-    }
-
-    fn forget(&self, id: &str) {
-        if let Err(error) = forget_dead(&self.folder, id) {
-            log::warn!("a dead instance's lock file cannot be removed: {error}");
-        }
-    }
-
-    fn dead(&self) -> Vec<String> {
-        let mut ids = known(&self.folder).unwrap_or_default();
-        ids.retain(|id| *id != self.own_id && self.is_dead(id));
-        ids
-    }
-}
-
-fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
-    let deadline = Deadline::after(CHECK_TIMEOUT);
-    let probe = engine.probe(deadline);
-    let image = engine.probe_image(deadline);
-    let registry = store.health();
-    vec![
-        ReadyCheck {
-            name: "registry",
-            ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
-        },
-        ReadyCheck {
-            name: "engine",
-            ready: probe.ready,
-            detail: probe.detail,
-        },
-        ReadyCheck {
-            name: "image",
-            ready: image.ready,
-            detail: image.detail,
-        },
-    ]
-}
-
-/// The background threads: one looks at readiness, one tidies up.
-struct Upkeep {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Upkeep {
-    fn start(
-        engine: &Arc<dyn Engine>,
-        store: &Arc<dyn ToolStore>,
-        readiness: &Arc<Readiness>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let checks = {
-            let (engine, store) = (Arc::clone(engine), Arc::clone(store));
-            let readiness = Arc::clone(readiness);
-            every(CHECK_INTERVAL, "checks", &stop, move || {
-                readiness.publish(check_all(&*engine, &*store));
-            })
-        };
-        let tidy = {
-            let (engine, metrics) = (Arc::clone(engine), Arc::clone(metrics));
-            every(TIDY_INTERVAL, "tidy", &stop, move || {
-                metrics.count_reaped(engine.tidy(Deadline::after(TIDY_TIMEOUT)));
-            })
-        };
-        let threads = vec![
-            checks.map_err(StartError::System)?,
-            tidy.map_err(StartError::System)?,
-        ];
-        Ok(Self { stop, threads })
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        for thread in self.threads {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                log::error!("a background thread had panicked");
-            }
-        }
-    }
-}
-
-/// Runs `act` now and at every interval, until told to stop.
-fn every(
-    interval: Duration,
-    name: &str,
-    stop: &Arc<AtomicBool>,
-    act: impl Fn() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    let stop = Arc::clone(stop);
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            while !stop.load(Ordering::Acquire) {
-                act();
-                let next = Instant::now() + interval;
-                while !stop.load(Ordering::Acquire)
-                    && let Some(left) = next.checked_duration_since(Instant::now())
-                {
-                    std::thread::park_timeout(left);
-                }
-            }
-        })
 }
