@@ -2,15 +2,14 @@
 //! so a start reads the registry and nothing more. It makes no file or folder and does not speak to
 //! the daemon; that waits for the first use, or until the client has stayed for a while.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
 use super::{
-    CHECK_TIMEOUT, Core, FileOwners, LAST_ANSWERS, LAST_REMOVALS, StartError, TIDY_INTERVAL,
-    TIDY_TIMEOUT,
+    CHECK_TIMEOUT, Core, FileOwners, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings,
 };
 use crate::auth::Presented;
 use crate::base::deadline::Deadline;
@@ -44,12 +43,12 @@ impl std::fmt::Debug for StdioApp {
 }
 
 impl StdioApp {
-    /// Starts everything; `home` is where a person's own Docker sockets are looked for.
+    /// Starts everything.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
-        let core = Core::build(config, home)?;
+    pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let core = Core::build(config, surroundings)?;
         let caller = core.authority.let_in(Presented::default());
         let limits = StdioLimits {
             max_line_bytes: core.config.http.max_request_bytes,

@@ -1,11 +1,11 @@
-//! The background threads of the server over HTTP: one looks at readiness, one tidies up.
+//! What happens in the background at intervals: looking at readiness, tidying up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{CHECK_TIMEOUT, StartError, TIDY_INTERVAL, TIDY_TIMEOUT};
+use super::{CHECK_TIMEOUT, StartError};
 use crate::base::deadline::Deadline;
 use crate::engine::Engine;
 use crate::http::{Readiness, ReadyCheck};
@@ -14,8 +14,10 @@ use crate::registry::ToolStore;
 
 /// How often readiness is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often left containers are looked for.
+pub(super) const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One look at everything that must work.
 pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
     let deadline = Deadline::after(CHECK_TIMEOUT);
     let probe = engine.probe(deadline);
@@ -40,7 +42,7 @@ pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<Ready
     ]
 }
 
-/// The threads.
+/// The background threads: one looks at readiness, one tidies up.
 pub(super) struct Upkeep {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,

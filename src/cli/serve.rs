@@ -1,13 +1,12 @@
 //! The `serve` command: logging, the running server, and the signals that end it.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, select};
 
-use crate::app::{App, StdioApp};
+use crate::app::{App, StdioApp, Surroundings};
 use crate::base::clock::now_rfc3339;
 use crate::base::sys;
 use crate::config::{Config, Loaded, LogConfig, LogFormat, Transport};
@@ -16,7 +15,7 @@ use crate::config::{Config, Loaded, LogConfig, LogFormat, Transport};
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Serves until a signal comes.
-pub(super) fn serve(loaded: Loaded, home: Option<PathBuf>) -> ExitCode {
+pub(super) fn serve(loaded: Loaded, surroundings: Surroundings) -> ExitCode {
     let config = loaded.config;
     start_log(&config.log);
     for warning in &loaded.warnings {
@@ -26,13 +25,13 @@ pub(super) fn serve(loaded: Loaded, home: Option<PathBuf>) -> ExitCode {
         return super::fail(1, &format!("signals cannot be caught: {error}"));
     }
     match config.transport {
-        Transport::Http => serve_http(config, home),
-        Transport::Stdio => serve_stdio(config, home),
+        Transport::Http => serve_http(config, surroundings),
+        Transport::Stdio => serve_stdio(config, surroundings),
     }
 }
 
-fn serve_http(config: Config, home: Option<PathBuf>) -> ExitCode {
-    let app = match App::start(config, home) {
+fn serve_http(config: Config, surroundings: Surroundings) -> ExitCode {
+    let app = match App::start(config, surroundings) {
         Ok(app) => app,
         Err(error) => return super::fail(1, &error.to_string()),
     };
@@ -62,7 +61,7 @@ fn serve_http(config: Config, home: Option<PathBuf>) -> ExitCode {
 }
 
 /// Serves until a signal comes or the client has gone.
-fn serve_stdio(config: Config, home: Option<PathBuf>) -> ExitCode {
+fn serve_stdio(config: Config, surroundings: Surroundings) -> ExitCode {
     let (signals, signalled) = bounded(1);
     let watch = std::thread::Builder::new()
         .name("signals".to_owned())
@@ -80,7 +79,7 @@ fn serve_stdio(config: Config, home: Option<PathBuf>) -> ExitCode {
     if let Err(error) = watch {
         return super::fail(1, &format!("signals cannot be caught: {error}"));
     }
-    let app = match StdioApp::start(config, home) {
+    let app = match StdioApp::start(config, surroundings) {
         Ok(app) => app,
         Err(error) => return super::fail(1, &error.to_string()),
     };

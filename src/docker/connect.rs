@@ -108,6 +108,10 @@ fn other_sockets(missing: &Path, home: Option<&Path>) -> Vec<PathBuf> {
 pub(super) struct Socket(Deadlined<UnixStream>);
 
 impl Socket {
+    pub(super) fn is_silent(&mut self) -> bool {
+        self.0.is_silent()
+    }
+
     pub(super) fn set_deadline(&mut self, deadline: Deadline) {
         self.0.set_deadline(deadline);
     }

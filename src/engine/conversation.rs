@@ -80,7 +80,6 @@ pub(super) fn converse(
     cancel: &Cancel,
     observer: &mut dyn Observer,
 ) -> Ended {
-    let began = Instant::now();
     let conversation = Conversation {
         cell,
         deadline: Deadline::after(job.timeout),
@@ -92,11 +91,7 @@ pub(super) fn converse(
         finished: false,
         aborted: false,
     };
-    let outcome = conversation.run(job, cancel, observer);
-    Ended {
-        outcome,
-        duration: began.elapsed(),
-    }
+    conversation.run(job, cancel, observer)
 }
 
 struct Conversation<'a> {
@@ -119,14 +114,11 @@ pub(super) fn cancelled() -> Failure {
 }
 
 impl Conversation<'_> {
-    fn run(
-        mut self,
-        job: &Job,
-        cancel: &Cancel,
-        observer: &mut dyn Observer,
-    ) -> Result<Returned, Failure> {
+    fn run(mut self, job: &Job, cancel: &Cancel, observer: &mut dyn Observer) -> Ended {
+        let began = Instant::now();
         let outcome = self.stay(job, cancel, observer);
-        outcome.map_err(|mut failure| {
+        let duration = began.elapsed();
+        let outcome = outcome.map_err(|mut failure| {
             self.hear_out();
             // Code that heard of the cancellation and stopped did as it was told.
             if self.aborted && failure.kind == FailureKind::Threw {
@@ -137,7 +129,8 @@ impl Conversation<'_> {
             let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
             failure.stderr = text.get(start..).unwrap_or_default().to_owned();
             failure
-        })
+        });
+        Ended { outcome, duration }
     }
 
     fn stay(

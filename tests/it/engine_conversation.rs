@@ -9,7 +9,8 @@ use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Observer};
 use dynamic_mcp::engine::Engine;
 
-use crate::support::engine::{Fixture, job, kind_of, outcome_text, patience};
+use super::Fixture;
+use crate::support::engine::{Runs as _, job, kind_of, outcome_text, patience};
 
 /// Writes down what it hears; answers questions by their key; may cancel on the first word.
 #[derive(Default)]
@@ -209,7 +210,10 @@ fn a_call_that_finds_no_place_in_time_is_refused_and_leaves_nothing() {
                         .engine
                         .run(&job, acquire, &Cancel::default(), &mut Scribe::default());
                 let Err(failure) = ended.outcome else { return };
-                assert_eq!(failure.kind, FailureKind::Busy, "{millis} ms: {failure:?}");
+                // A daemon that says nothing at all in that time counts as away.
+                let silent = failure.message == "the Docker daemon did not answer in time";
+                let busy = failure.kind == FailureKind::Busy;
+                assert!(busy || (silent && millis > 0), "{millis} ms: {failure:?}");
                 assert!(failure.retry_after_ms.is_some(), "{failure:?}");
                 refused.fetch_add(1, Ordering::Relaxed);
             });

@@ -1,6 +1,7 @@
 //! What a returned value becomes (contract, section 5a, "Return").
 
-use crate::support::engine::{Fixture, job, settings};
+use super::Fixture;
+use crate::support::engine::{Runs as _, job, settings};
 
 #[test]
 fn values_become_json() {

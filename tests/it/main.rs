@@ -8,9 +8,9 @@
     clippy::indexing_slicing
 )]
 
-mod engine_code;
-mod engine_conversation;
-mod engine_endings;
-mod engine_limits;
-mod engine_results;
+mod docker_suite;
+mod engine_checker;
+mod engine_hardening;
+mod jail;
+mod jail_suite;
 mod support;

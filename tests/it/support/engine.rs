@@ -37,6 +37,7 @@ pub(crate) fn settings() -> EngineSettings {
         memory_bytes: 256 << 20,
         nano_cpus: 1_000_000_000,
         max_output_bytes: 200_000,
+        warm_pool: 0,
     }
 }
 
@@ -69,6 +70,73 @@ pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
+/// Running jobs on one engine, whichever.
+pub(crate) trait Runs: Sync {
+    fn engine(&self) -> &dyn Engine;
+
+    fn run(&self, job: &Job) -> Ended {
+        self.run_observed(job, &mut Silent)
+    }
+
+    fn run_observed(&self, job: &Job, observer: &mut dyn Observer) -> Ended {
+        self.engine()
+            .run(job, patience(), &Cancel::default(), observer)
+    }
+
+    fn value(&self, code: &str) -> String {
+        self.value_of(&job(code, "{}"))
+    }
+
+    fn value_of(&self, job: &Job) -> String {
+        match self.run(job).outcome {
+            Ok(Returned::Value(value)) => value.text().to_owned(),
+            other => panic!("{}: {other:?}", job.code),
+        }
+    }
+
+    fn failure(&self, code: &str) -> Failure {
+        self.failure_of(&job(code, "{}"))
+    }
+
+    fn failure_of(&self, job: &Job) -> Failure {
+        let Err(failure) = self.run(job).outcome else {
+            panic!("it must fail: {}", job.code)
+        };
+        failure
+    }
+
+    /// Runs the codes of a [`table`] without arguments; each [`outcome_text`] must match.
+    fn check(&self, cases: &str) {
+        let jobs: Vec<_> = table(cases)
+            .map(|(code, expected)| (job(&code, "{}"), expected))
+            .collect();
+        self.check_jobs(&jobs);
+    }
+
+    /// Runs jobs, some at the same time, and reports all differences at once.
+    fn check_jobs(&self, cases: &[(Job, &str)]) {
+        let next = AtomicUsize::new(0);
+        let differences = Mutex::new(String::new());
+        let work = || {
+            while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let got = outcome_text(&self.run(job).outcome);
+                if !matches(expected, &got) {
+                    let (code, got) = (clip(&job.code, 400), clip(&got, 400));
+                    let mut differences = differences.lock().unwrap();
+                    writeln!(differences, "{code}\n  want {expected}\n  got  {got}").unwrap();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS.min(cases.len()) {
+                scope.spawn(work);
+            }
+        });
+        let differences = differences.into_inner().unwrap();
+        assert!(differences.is_empty(), "\n{differences}");
+    }
+}
+
 /// An engine that leaves nothing behind, or its test fails.
 pub(crate) struct Fixture {
     pub(crate) engine: DockerEngine,
@@ -97,69 +165,15 @@ impl Fixture {
             daemon,
         }
     }
+}
 
-    pub(crate) fn run(&self, job: &Job) -> Ended {
-        self.run_observed(job, &mut Silent)
+impl Runs for Fixture {
+    fn engine(&self) -> &dyn Engine {
+        &self.engine
     }
+}
 
-    pub(crate) fn run_observed(&self, job: &Job, observer: &mut dyn Observer) -> Ended {
-        self.engine
-            .run(job, patience(), &Cancel::default(), observer)
-    }
-
-    pub(crate) fn value(&self, code: &str) -> String {
-        self.value_of(&job(code, "{}"))
-    }
-
-    pub(crate) fn value_of(&self, job: &Job) -> String {
-        match self.run(job).outcome {
-            Ok(Returned::Value(value)) => value.text().to_owned(),
-            other => panic!("{}: {other:?}", job.code),
-        }
-    }
-
-    pub(crate) fn failure(&self, code: &str) -> Failure {
-        self.failure_of(&job(code, "{}"))
-    }
-
-    pub(crate) fn failure_of(&self, job: &Job) -> Failure {
-        let Err(failure) = self.run(job).outcome else {
-            panic!("it must fail: {}", job.code)
-        };
-        failure
-    }
-
-    /// Runs the codes of a [`table`] without arguments; each [`outcome_text`] must match.
-    pub(crate) fn check(&self, cases: &str) {
-        let jobs: Vec<_> = table(cases)
-            .map(|(code, expected)| (job(&code, "{}"), expected))
-            .collect();
-        self.check_jobs(&jobs);
-    }
-
-    /// Runs jobs, some at the same time, and reports all differences at once.
-    pub(crate) fn check_jobs(&self, cases: &[(Job, &str)]) {
-        let next = AtomicUsize::new(0);
-        let differences = Mutex::new(String::new());
-        let work = || {
-            while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let got = outcome_text(&self.run(job).outcome);
-                if !matches(expected, &got) {
-                    let (code, got) = (clip(&job.code, 400), clip(&got, 400));
-                    let mut differences = differences.lock().unwrap();
-                    writeln!(differences, "{code}\n  want {expected}\n  got  {got}").unwrap();
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..THREADS.min(cases.len()) {
-                scope.spawn(work);
-            }
-        });
-        let differences = differences.into_inner().unwrap();
-        assert!(differences.is_empty(), "\n{differences}");
-    }
-
+impl Fixture {
     /// Nothing of a run is left, now: it was killed and confirmed before its answer.
     pub(crate) fn assert_gone(&self, what: &str) {
         assert_eq!(self.containers(), [], "left of: {what}");

@@ -1,6 +1,7 @@
 //! What `tests/run` provides, and the small pieces that every test here needs.
 
 pub(crate) mod engine;
+pub(crate) mod jail;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,7 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod engine_choice;
+mod late_engine;
 mod over_stdio;
 mod owners;
 mod upkeep;
@@ -13,11 +15,9 @@ use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::base::sys;
-use crate::config::{
-    Access, Backend, Config, DaemonAddress, EngineConfig, GuardConfig, StoreConfig, Transport,
-};
-use crate::docker::{Daemon, Endpoint};
-use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig, Transport};
+use crate::engine::jail::JailRefusal;
+use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
 use crate::http::{HttpError, HttpServer, Readiness, Services};
 use crate::mcp::{self, SessionKey, Sessions};
@@ -26,15 +26,16 @@ use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
+pub use engine_choice::Surroundings;
 pub use over_stdio::StdioApp;
+
+use engine_choice::start_engine;
+use late_engine::LateEngine;
 use owners::FileOwners;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often left containers are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
-const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is left for the answers of cancelled runs, and for their containers to go.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 const LAST_REMOVALS: Duration = Duration::from_secs(20);
@@ -54,6 +55,8 @@ pub enum StartError {
     System(std::io::Error),
     /// The server cannot listen.
     Http(HttpError),
+    /// The node engine was asked for, and its jail cannot be.
+    Jail(JailRefusal),
     /// A setting that this build cannot serve.
     NotAvailable(&'static str),
 }
@@ -77,6 +80,7 @@ impl fmt::Display for StartError {
             Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),
+            Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
         }
     }
@@ -90,6 +94,7 @@ struct Core {
     mcp: mcp::Server,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
     authority: Authority,
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
@@ -99,22 +104,27 @@ struct Core {
 }
 
 impl Core {
-    fn build(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
+    fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
         let (store, store_path) = open_store(&config.store)?;
         let owners = Arc::new(FileOwners::new(&store)?);
-        let sessions = match config.transport {
-            Transport::Stdio => None,
+        let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
+        let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
                 owners.register().map_err(StartError::Instance)?;
                 let key = store.session_key().map_err(StartError::SessionKey)?;
-                Some(Sessions::new(SessionKey::new(key), config.http.session_ttl))
+                let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
+                let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
+                (Some(sessions), engine, reason)
+            }
+            Transport::Stdio => {
+                let late = LateEngine::new(config.clone(), surroundings, as_owners);
+                (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
         let store: Arc<dyn ToolStore> = Arc::new(store);
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
         let authority = Authority::new(admin_token(&config));
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -129,6 +139,7 @@ impl Core {
             mcp: mcp::Server::new(Arc::clone(&tools), sessions),
             tools,
             engine,
+            engine_reason,
             authority,
             metrics,
             guard,
@@ -144,6 +155,7 @@ pub struct App {
     config: Config,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
     readiness: Arc<Readiness>,
     store_path: PathBuf,
     store: Arc<dyn ToolStore>,
@@ -162,12 +174,12 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Starts everything; `home` is where a person's own Docker sockets are looked for.
+    /// Starts everything.
     ///
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
-    pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
-        let core = Core::build(config, home)?;
+    pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
         readiness.publish(check_all(&*core.engine, &*core.store));
         let services = Services {
@@ -175,6 +187,7 @@ impl App {
             authority: core.authority,
             metrics: Arc::clone(&core.metrics),
             guard: core.guard,
+            engine: Arc::clone(&core.engine),
             store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
@@ -184,6 +197,7 @@ impl App {
             config: core.config,
             tools: core.tools,
             engine: core.engine,
+            engine_reason: core.engine_reason,
             readiness,
             store_path: core.store_path,
             store: core.store,
@@ -206,11 +220,12 @@ impl App {
         } else {
             "no authentication: every caller on this machine is admin"
         };
+        let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
         format!(
             "dynamic-mcp {} listens on {url}\n\
-             \x20 engine    {}: {state}{}\n\
+             \x20 engine    {}: {state}{}{}\n\
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
              \x20 access    {access}\n\
@@ -218,6 +233,7 @@ impl App {
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
             engine.detail,
+            reason.unwrap_or_default(),
             image.detail,
             self.store_path.display(),
         )
@@ -284,26 +300,6 @@ fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
 
 /// Workers that neither run nor wait, so that lists, stops and probes always find one.
 const SPARE_WORKERS: usize = 8;
-
-fn start_engine(
-    config: &EngineConfig,
-    home: Option<PathBuf>,
-    owners: Arc<dyn Owners>,
-) -> Result<Arc<dyn Engine>, StartError> {
-    let DaemonAddress::Unix(socket) = &config.daemon else {
-        return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
-    };
-    let daemon = Arc::new(Daemon::new(Endpoint::Unix(socket.clone()), home));
-    let settings = EngineSettings {
-        allowed_images: config.allowed_images.clone(),
-        pull_policy: config.pull_policy,
-        memory_bytes: config.memory_bytes,
-        nano_cpus: config.nano_cpus,
-        max_output_bytes: config.max_output_bytes,
-    };
-    let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
-    Ok(Arc::new(engine))
-}
 
 fn tool_settings(config: &Config) -> ToolSettings {
     ToolSettings {
