@@ -13,4 +13,5 @@ mod engine_checker;
 mod engine_hardening;
 mod jail;
 mod jail_suite;
+mod stdio;
 mod support;

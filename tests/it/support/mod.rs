@@ -2,6 +2,7 @@
 
 pub(crate) mod engine;
 pub(crate) mod jail;
+pub(crate) mod pipe;
 
 use std::sync::{Arc, Mutex};
 
