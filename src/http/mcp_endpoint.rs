@@ -4,7 +4,7 @@
 use tiny_http::{Method, Request};
 
 use super::Shared;
-use super::response::{Answer, header, is_repeated};
+use super::response::{Answer, combined, header, is_repeated};
 use crate::auth::{Caller, Presented};
 use crate::base::secret::Secret;
 use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
@@ -78,19 +78,12 @@ fn is_plain(name: &str) -> bool {
 
 /// What the client says of its message in headers.
 fn client_headers(request: &Request) -> Result<ClientHeaders, Answer> {
-    for name in [
-        "MCP-Protocol-Version",
-        "Mcp-Method",
-        "Mcp-Name",
-        "Mcp-Session-Id",
-        "x-mcp-admin-token",
-    ] {
-        if is_repeated(request, name) {
-            let message = format!("the header {name} occurs twice");
-            return Err(Answer::error(400, &message));
-        }
+    if is_repeated(request, "x-mcp-admin-token") {
+        let message = "the header x-mcp-admin-token occurs twice";
+        return Err(Answer::error(400, message));
     }
-    let text = |name| header(request, name).map(str::to_owned);
+    // Given twice, a value is a list, which equals nothing that a message says.
+    let text = |name| combined(request, name);
     let params = request.headers().iter().filter_map(|field| {
         let name = param_name(field.field.as_str().as_str())?;
         Some((
@@ -186,7 +179,7 @@ fn check_media_types(request: &Request) -> Option<Answer> {
             "the Content-Type must be application/json",
         ));
     }
-    let accepts = header(request, "Accept").is_none_or(|accept| {
+    let accepts = combined(request, "Accept").is_none_or(|accept| {
         accept.split(',').map(media_type).any(|kind| {
             [
                 "application/json",

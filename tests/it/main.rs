@@ -8,10 +8,18 @@
     clippy::indexing_slicing
 )]
 
+mod docker_errors;
 mod docker_suite;
 mod engine_checker;
 mod engine_hardening;
+mod engine_images;
+mod engine_lifecycle;
 mod jail;
 mod jail_suite;
+mod readme;
+mod server_calls;
+mod server_protocol;
+mod server_store;
+mod sessions;
 mod stdio;
 mod support;
