@@ -25,4 +25,6 @@ mod server_life;
 mod server_load;
 mod server_protocol;
 mod server_store;
+mod sessions;
+mod stdio;
 mod support;
