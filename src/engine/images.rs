@@ -111,7 +111,15 @@ impl Images {
         });
         match found {
             Ok(image) => (true, format!("{image} present")),
-            Err(failure) => (false, failure.message),
+            Err(failure) => (false, self.progress().unwrap_or(failure.message)),
+        }
+    }
+
+    /// How far the default image is, while it is being pulled.
+    fn progress(&self) -> Option<String> {
+        match self.state(self.allowed.first()?)? {
+            State::Pulling(progress) => Some(format!("pulling {}%", progress.percent())),
+            State::Present { .. } | State::PullFailed { .. } => None,
         }
     }
 
@@ -135,13 +143,14 @@ impl Images {
             }
             states.insert(image.clone(), State::Pulling(PullProgress::default()));
         }
-        let (images, image) = (Arc::clone(self), image.clone());
-        let pull = move || images.pull_to_the_end(&image);
+        let (images, pulled) = (Arc::clone(self), image.clone());
+        let pull = move || images.pull_to_the_end(&pulled);
         if let Err(error) = std::thread::Builder::new()
             .name("pull".to_owned())
             .spawn(pull)
         {
             log::error!("no thread to pull an image with: {error}");
+            self.forget(image);
         }
     }
 

@@ -45,6 +45,11 @@ pub struct Extras {
 static NO_FIELDS: Fields = Fields::new();
 
 impl Extras {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.top.is_empty() && self.by_tool.is_empty()
+    }
+
     /// Keeps only what belongs to one of `tools`, or to none.
     pub fn retain(&mut self, tools: &[Arc<Tool>]) {
         let names: BTreeSet<&ToolName> = tools.iter().map(|tool| &tool.name).collect();

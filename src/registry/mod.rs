@@ -9,10 +9,12 @@ pub mod file;
 pub mod instance;
 mod members;
 pub mod postgres;
+mod session_key;
 mod shared_file;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,6 +74,9 @@ pub trait ToolStore: Send + Sync {
         tools: &[Arc<Tool>],
         on_collision: OnCollision,
     ) -> Result<Imported, StoreError>;
+
+    /// What it keeps the tools in, as MCP_DYNAMIC_BACKEND names it.
+    fn backend(&self) -> &'static str;
 
     /// Whether the store can be read, and written unless it is read-only: for /readyz.
     ///

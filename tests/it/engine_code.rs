@@ -108,7 +108,7 @@ fn syntax_errors_are_found_before_anything_runs() {
     for (code, expected) in table(SYNTAX) {
         let checked = fixture.engine.check(None, &code, patience());
         let got = checked.map_or_else(|failure| failure_text(&failure), |()| "compiles".to_owned());
-        if !matches(expected, &got) {
+        if !matches(&expected, &got) {
             wrong += &format!("{code}\n  want {expected}\n  got  {got}\n");
         }
     }

@@ -61,7 +61,8 @@ fn progress_and_logs_arrive_in_order() {
          ctx.progress('3', 4.5, {toString: () => 'm\\ud800'});
          ctx.log('info', {a: [1, undefined]}); ctx.log('emergency'); ctx.log('debug', 'text');
          const refused = [];
-         for (const act of [() => ctx.log('loud', 1), () => ctx.log('info', 1n), () => ctx.progress(Symbol()),
+         for (const act of [() => ctx.log('loud', 1), () => ctx.log('info', 1n),
+             () => ctx.progress(Symbol()),
              () => ctx.log('info', 'x'.repeat(70000)), () => { 'use strict'; ctx.progress = 1; }])
            try { act(); refused.push('accepted'); } catch (error) { refused.push(error.message); }
          return refused",
@@ -151,8 +152,10 @@ fn cancellation_reaches_the_code_and_ends_it() {
     for code in [
         "ctx.progress(0); while (true) {}",
         "ctx.progress(0); await new Promise(resolve => setTimeout(resolve, 1e6))",
-        "process.on('SIGTERM', () => {}); ctx.progress(0); await new Promise(() => setInterval(() => {}, 9))",
-        "ctx.progress(0); await require('timers/promises').setTimeout(1e6, 0, {signal: ctx.signal})",
+        "process.on('SIGTERM', () => {}); ctx.progress(0);
+         await new Promise(() => setInterval(() => {}, 9))",
+        "ctx.progress(0);
+         await require('timers/promises').setTimeout(1e6, 0, {signal: ctx.signal})",
         "ctx.signal.addEventListener('abort', () => process.exit(3)); ctx.progress(0);
          await new Promise(resolve => setTimeout(resolve, 1e6))",
     ] {

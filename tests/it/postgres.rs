@@ -203,7 +203,7 @@ fn writes_are_kept_byte_for_byte_and_conditional_on_the_revision() {
         }],
         input_schema: json(text),
         output_schema: json("{ }"),
-        annotations: json("{\"x\":1e400}"),
+        annotations: json("{\"x\":1.50}"),
         enabled: false,
         ..definition("return `\\u{0}\n\t'\"$1`")
     };

@@ -47,7 +47,7 @@ const RESERVED: &[Reserved] = &[
     // The gate's tests drive it in front of the real thing.
     reserved("tiny_http", &["http/", "gate/tests/"]),
     reserved("mio", &["gate/"]),
-    reserved("socket2", &["gate/"]),
+    reserved("socket2", &["gate/", "docker/connect"]),
     reserved("httparse", &["gate/", "base/http1"]),
     reserved("ureq", &["auth/jwks"]),
     reserved("postgres", &["registry/postgres"]),

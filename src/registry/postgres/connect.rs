@@ -33,7 +33,7 @@ const POOL_SIZE: u32 = 4;
 const CHECKOUT: Duration = Duration::from_secs(2);
 /// What reaching a host's address, and then its greeting, may take.
 const CONNECT: Duration = Duration::from_secs(2);
-const GREETING: Duration = Duration::from_secs(3);
+const GREETING: Duration = Duration::from_secs(5);
 /// When the kernel gives up on a peer that does not acknowledge.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);

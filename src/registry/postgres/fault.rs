@@ -122,7 +122,7 @@ impl fmt::Display for Fault {
             Self::Encoding => "the database cannot hold a character of it: it must be UTF8",
             Self::Unexpected => "the database's answer is not understood",
             Self::BadUrl => {
-                "MCP_DYNAMIC_PG_URL: needs a host, and only parameters and values that the \
+                "MCP_DYNAMIC_PG_URL: needs a host, the password asked for, and only parameters and values that the \
                  database driver knows"
             }
             Self::UnixSocket => {
@@ -206,7 +206,12 @@ impl From<postgres::Error> for Fault {
             }
             source = cause.source();
         }
-        Self::Unexpected
+        // The driver's kinds of error are known by their texts alone.
+        match error.to_string() {
+            text if text.starts_with("authentication error") => Self::Login,
+            text if text.starts_with("invalid configuration") => Self::BadUrl,
+            _ => Self::Unexpected,
+        }
     }
 }
 

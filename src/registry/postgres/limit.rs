@@ -74,7 +74,12 @@ impl<S> Timed<S> {
                 timer.as_mut().reset(end.into());
                 timer
             }
-            (Some(timer), None) => timer,
+            (Some(timer), None) => {
+                if timer.is_elapsed() {
+                    timer.as_mut().reset((Instant::now() + DEFAULT).into());
+                }
+                timer
+            }
             (empty, end) => {
                 let end = end.unwrap_or_else(|| Instant::now() + DEFAULT);
                 empty.insert(Box::pin(tokio::time::sleep_until(end.into())))
@@ -96,11 +101,9 @@ impl<S> Timed<S> {
         if self.given_up {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        // The timer stays when the socket is ready: it may be ready to write while a read waits.
         match poll(Pin::new(&mut self.socket), context) {
-            Poll::Ready(outcome) => {
-                self.timer = None;
-                Poll::Ready(outcome)
-            }
+            Poll::Ready(outcome) => Poll::Ready(outcome),
             Poll::Pending => self.wait(context).map(Err),
         }
     }

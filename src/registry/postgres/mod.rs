@@ -44,12 +44,14 @@ pub use migrations::Migrated;
 
 /// How long a write waits for other writers of this process, then for other replicas'.
 const TURN: Duration = Duration::from_secs(3);
-const LOCK: Duration = Duration::from_secs(2);
-/// What one statement of an ordinary write may take on the server.
+const LOCK: Duration = Duration::from_millis(1500);
+/// What one statement of an ordinary write may take on the server: longer than a lock, or its error
+/// would not say that it is the lock.
 const STATEMENT: Duration = Duration::from_secs(2);
 /// What a write, or a check, may take from the moment it is its turn.
 const WRITE: Duration = Duration::from_secs(4);
-const CHECK: Duration = Duration::from_millis(1500);
+const CHECK: Duration = Duration::from_secs(2);
+const HEALTH: Duration = Duration::from_millis(1500);
 /// What reading the whole table, or an import, may take.
 const WHOLE: Duration = Duration::from_secs(60);
 /// A snapshot that was not compared with the database for longer is not vouched for.
@@ -305,11 +307,12 @@ struct Written {
 
 /// Of the transaction that this is sent in.
 fn timeouts(statement: Duration) -> String {
+    let lock = LOCK.min(statement * 3 / 4);
     format!(
         "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
          SET LOCAL idle_in_transaction_session_timeout = {}",
         statement.as_millis(),
-        LOCK.as_millis(),
+        lock.as_millis(),
         statement.as_millis() * 2
     )
 }
@@ -444,6 +447,10 @@ impl ToolStore for PostgresStore {
         })
     }
 
+    fn backend(&self) -> &'static str {
+        "postgres"
+    }
+
     fn health(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
         let query = format!(
@@ -453,7 +460,7 @@ impl ToolStore for PostgresStore {
             shared.tables.state
         );
         let (standby, may_write) = shared
-            .bounded(CHECK, |transaction| {
+            .bounded(HEALTH, |transaction| {
                 let tools = (&shared.tables.tools as _, Type::TEXT);
                 let row = transaction.query_typed_opt(&query, &[tools])?;
                 let row = row.ok_or(Fault::NoTables)?;

@@ -52,17 +52,21 @@ pub(crate) fn job(code: &str, args: &str) -> Job {
     }
 }
 
-/// Cases as text: the lines of a code, then a line `=> ` and what is expected, where `…` stands for
-/// any text. Empty lines between cases do not count.
-pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, &str)> {
-    let mut lines = cases.lines();
+/// Cases as text: the lines of a code, then `=> ` and what is expected, where `…` stands for any
+/// text; an expectation of several such lines is their text in one. Empty lines between cases do
+/// not count.
+pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, String)> {
+    let mut lines = cases.lines().peekable();
     std::iter::from_fn(move || {
-        let mut code = Vec::new();
-        for line in lines.by_ref() {
-            match line.strip_prefix("=> ") {
-                Some(expected) => return Some((code.join("\n"), expected)),
-                None if code.is_empty() && line.is_empty() => {}
-                None => code.push(line),
+        let (mut code, mut expected) = (Vec::new(), String::new());
+        while let Some(line) = lines.next() {
+            if let Some(part) = line.strip_prefix("=> ") {
+                expected += part;
+                if !lines.peek().is_some_and(|next| next.starts_with("=> ")) {
+                    return Some((code.join("\n"), expected));
+                }
+            } else if !(code.is_empty() && line.is_empty()) {
+                code.push(line);
             }
         }
         assert!(code.is_empty(), "a case without expectation: {code:?}");
@@ -114,11 +118,12 @@ pub(crate) trait Runs: Sync {
     }
 
     /// Runs jobs, some at the same time, and reports all differences at once.
-    fn check_jobs(&self, cases: &[(Job, &str)]) {
+    fn check_jobs(&self, cases: &[(Job, impl AsRef<str> + Sync)]) {
         let next = AtomicUsize::new(0);
         let differences = Mutex::new(String::new());
         let work = || {
             while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let expected = expected.as_ref();
                 let got = outcome_text(&self.run(job).outcome);
                 if !matches(expected, &got) {
                     let (code, got) = (clip(&job.code, 400), clip(&got, 400));
@@ -135,6 +140,15 @@ pub(crate) trait Runs: Sync {
         let differences = differences.into_inner().unwrap();
         assert!(differences.is_empty(), "\n{differences}");
     }
+}
+
+/// An engine on any daemon, even one that is not there.
+pub(crate) fn start_engine(daemon: &Arc<Daemon>, settings: EngineSettings) -> DockerEngine {
+    let owners = KnownOwners {
+        own: format!("test-{}", random_hex()),
+        ..KnownOwners::default()
+    };
+    DockerEngine::start(Arc::clone(daemon), settings, Arc::new(owners)).unwrap()
 }
 
 /// An engine that leaves nothing behind, or its test fails.

@@ -1,8 +1,12 @@
 //! What `tests/run` provides, and the small pieces that every test here needs.
 
+pub(crate) mod daemons;
 pub(crate) mod engine;
+pub(crate) mod http;
 pub(crate) mod jail;
+pub(crate) mod pipe;
 pub(crate) mod postgres;
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 

@@ -100,7 +100,8 @@ pub(crate) fn options(url: &str, schema: &str) -> PostgresStoreOptions {
     PostgresStoreOptions {
         target: target(url, PgTls::Disable, None),
         schema: schema.to_owned(),
-        init_attempts: 1,
+        // A machine under load may take longer to greet than a server may.
+        init_attempts: 3,
         init_backoff: Duration::from_millis(50),
         max_tools: 10_000,
         read_only: false,
