@@ -70,6 +70,7 @@ pub(super) fn create(
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
+    let _place = tools.place()?;
     let new = read::<CreateInput>(arguments)?.tool;
     let name = parse_name(&new.name)?;
     if let Some(reason) = reserved(name.as_str()) {
@@ -218,6 +219,7 @@ pub(super) fn update(
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
+    let _place = tools.place()?;
     let input: UpdateInput = read(arguments)?;
     let base = find(tools, &input.name)?;
     let patched = input.patch.apply(&base.definition);
