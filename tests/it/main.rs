@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod clients;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;
@@ -24,4 +25,6 @@ mod server_life;
 mod server_load;
 mod server_protocol;
 mod server_store;
+mod sessions;
+mod stdio;
 mod support;

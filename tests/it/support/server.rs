@@ -16,7 +16,8 @@ use super::engine::{await_that, owned_by};
 use super::http::{Connection, Reply};
 use super::{daemon, provided};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_dynamic-mcp");
+/// The program that cargo built for this test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_dynamic-mcp");
 
 /// A folder that goes with the last who has it.
 #[derive(Clone)]
@@ -73,6 +74,22 @@ pub(crate) fn program(folder: &Folder, settings: &[(&str, &str)]) -> Command {
         .env("MCP_EXECUTION_ENGINE", "docker")
         .envs(settings.iter().copied())
         .stdin(Stdio::null());
+    command
+}
+
+/// Another program in the folder, which may start ours there.
+pub(crate) fn beside(program: &str, folder: &Folder) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder.path()).env_clear();
+    for kept in ["PATH", "LANG"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    for own in ["HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME"] {
+        command.env(own, folder.path());
+    }
+    command.env("DOCKER_HOST", provided("DYNAMIC_MCP_TEST_DOCKER"));
     command
 }
 
@@ -140,6 +157,11 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Of the MCP endpoint.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
     }
 
     /// What it has written to standard error so far.
