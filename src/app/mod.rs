@@ -19,7 +19,7 @@ use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig, Transport
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services};
+use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
 use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
@@ -37,8 +37,9 @@ use upkeep::{Upkeep, check_all};
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for the answers of cancelled runs, and for their containers to go.
+/// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(20);
+const LAST_REMOVALS: Duration = Duration::from_secs(5);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -106,9 +107,18 @@ struct Core {
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::new(&store)?);
-        let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
+        let store = open_store(&config.store)?;
+        let owners = Arc::new(FileOwners::new(&store.0)?);
+        Self::build_on(config, surroundings, store, &owners).inspect_err(|_| owners.retire())
+    }
+
+    fn build_on(
+        config: Config,
+        surroundings: Surroundings,
+        (store, store_path): (FileStore, PathBuf),
+        owners: &Arc<FileOwners>,
+    ) -> Result<Self, StartError> {
+        let as_owners = Arc::clone(owners) as Arc<dyn Owners>;
         let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
                 owners.register().map_err(StartError::Instance)?;
@@ -145,7 +155,7 @@ impl Core {
             guard,
             store_path,
             store,
-            owners,
+            owners: Arc::clone(owners),
         })
     }
 }
@@ -179,6 +189,8 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        // First what fails most often, so that nothing else was begun.
+        let listener = listen(&config.http).map_err(StartError::Http)?;
         let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
         readiness.publish(check_all(&*core.engine, &*core.store));
@@ -192,7 +204,11 @@ impl App {
             readiness: Arc::clone(&readiness),
         };
         let upkeep = Upkeep::start(&core.engine, &core.store, &readiness, &core.metrics)?;
-        let http = HttpServer::start(&core.config.http, services).map_err(StartError::Http)?;
+        let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
+            core.engine.stop(Deadline::after(LAST_REMOVALS));
+            core.owners.retire();
+            StartError::Http(error)
+        })?;
         Ok(Self {
             config: core.config,
             tools: core.tools,
@@ -254,7 +270,7 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
-        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();

@@ -84,7 +84,7 @@ impl StdioApp {
         self.tools.drain();
         self.tools.cancel_runs();
         let removals = Deadline::after(LAST_REMOVALS);
-        while self.tools.active_runs() > 0 && removals.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && removals.remaining().is_some() {
             std::thread::sleep(LAST_RUNS_CHECK);
         }
         if !self.server.finish(Deadline::after(LAST_ANSWERS)) {

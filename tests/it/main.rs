@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod clients;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;
@@ -19,6 +20,9 @@ mod jail_escape;
 mod jail_suite;
 mod readme;
 mod server_calls;
+mod server_commands;
+mod server_life;
+mod server_load;
 mod server_protocol;
 mod server_store;
 mod sessions;

@@ -5,7 +5,6 @@ pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod jail;
 pub(crate) mod pipe;
-pub(crate) mod program;
 pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
