@@ -4,10 +4,10 @@ mod engine_choice;
 mod late_engine;
 mod over_stdio;
 mod owners;
+mod store;
 mod upkeep;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +15,24 @@ use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::base::sys;
-use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig, Transport};
+use crate::config::{Config, GuardConfig, Transport};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
 use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
 use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
-use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
 pub use over_stdio::StdioApp;
+pub use store::{database_options, open_store};
 
 use engine_choice::start_engine;
 use late_engine::LateEngine;
-use owners::FileOwners;
+use owners::Instance;
+use store::Opened;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
@@ -99,30 +100,30 @@ struct Core {
     authority: Authority,
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
-    store_path: PathBuf,
+    place: String,
     store: Arc<dyn ToolStore>,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
 }
 
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
-        let store = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::new(&store.0)?);
-        Self::build_on(config, surroundings, store, &owners).inspect_err(|_| owners.retire())
+        let opened = store::open(&config.store)?;
+        let owners = Arc::clone(&opened.instance);
+        Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())
     }
 
     fn build_on(
         config: Config,
         surroundings: Surroundings,
-        (store, store_path): (FileStore, PathBuf),
-        owners: &Arc<FileOwners>,
+        opened: Opened,
     ) -> Result<Self, StartError> {
-        let as_owners = Arc::clone(owners) as Arc<dyn Owners>;
+        let (registry, owners) = (opened.registry, opened.instance);
+        let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
         let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
-                owners.register().map_err(StartError::Instance)?;
-                let key = store.session_key().map_err(StartError::SessionKey)?;
+                owners.register()?;
+                let key = registry.session_key()?;
                 let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
                 let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
                 (Some(sessions), engine, reason)
@@ -132,7 +133,7 @@ impl Core {
                 (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
-        let store: Arc<dyn ToolStore> = Arc::new(store);
+        let store = registry.store();
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
         let authority = Authority::new(admin_token(&config));
@@ -153,9 +154,9 @@ impl Core {
             authority,
             metrics,
             guard,
-            store_path,
+            place: opened.place,
             store,
-            owners: Arc::clone(owners),
+            owners,
         })
     }
 }
@@ -167,11 +168,11 @@ pub struct App {
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
     readiness: Arc<Readiness>,
-    store_path: PathBuf,
+    place: String,
     store: Arc<dyn ToolStore>,
     http: HttpServer,
     upkeep: Upkeep,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
 }
 
 impl fmt::Debug for App {
@@ -215,7 +216,7 @@ impl App {
             engine: core.engine,
             engine_reason: core.engine_reason,
             readiness,
-            store_path: core.store_path,
+            place: core.place,
             store: core.store,
             http,
             upkeep,
@@ -251,7 +252,7 @@ impl App {
             engine.detail,
             reason.unwrap_or_default(),
             image.detail,
-            self.store_path.display(),
+            self.place,
         )
     }
 
@@ -280,22 +281,6 @@ impl App {
             self.owners.retire();
         }
     }
-}
-
-fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> {
-    let Backend::File(path) = &config.backend else {
-        return Err(StartError::NotAvailable("MCP_DYNAMIC_BACKEND=postgres"));
-    };
-    let options = FileStoreOptions {
-        path: path.clone(),
-        max_tools: config.max_tools,
-        read_only: config.access == Access::ReadOnly,
-    };
-    let store = FileStore::open(options).map_err(StartError::Registry)?;
-    Ok((
-        store,
-        std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-    ))
 }
 
 /// On stdio the spawning user is admin, unless the token is asked for there, too.

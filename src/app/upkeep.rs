@@ -27,7 +27,8 @@ pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<Ready
         ReadyCheck {
             name: "registry",
             ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
+            detail: registry
+                .map_or_else(|error| error.to_string(), |()| store.backend().to_owned()),
         },
         ReadyCheck {
             name: "engine",

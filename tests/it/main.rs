@@ -18,6 +18,8 @@ mod engine_lifecycle;
 mod jail;
 mod jail_escape;
 mod jail_suite;
+mod postgres;
+mod postgres_faults;
 mod readme;
 mod server_calls;
 mod server_commands;

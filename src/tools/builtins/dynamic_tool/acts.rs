@@ -30,7 +30,10 @@ fn store_failure(error: &StoreError) -> Failure {
         | StoreError::Invalid(_) => FailureKind::InvalidArguments,
         StoreError::Full { .. } | StoreError::ReadOnly => FailureKind::Policy,
         StoreError::Busy { .. } => FailureKind::Busy,
-        StoreError::Unwritable { .. } | StoreError::Corrupt { .. } => FailureKind::Internal,
+        StoreError::Unwritable { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Collisions { .. }
+        | StoreError::Corrupt { .. } => FailureKind::Internal,
     };
     Failure::new(kind, error.to_string())
 }
