@@ -46,8 +46,8 @@ impl JsonText {
     }
 }
 
-/// The same JSON with every number that no double can hold replaced by the largest one: `JSON.parse`
-/// takes such numbers, our reader does not.
+/// The same JSON with every number that no double can hold replaced by the largest one:
+/// `JSON.parse` takes such numbers, our reader does not.
 fn within_doubles(text: &str) -> String {
     let mut fitting = String::with_capacity(text.len());
     let mut rest = text;

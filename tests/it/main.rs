@@ -16,6 +16,7 @@ mod engine_hardening;
 mod engine_images;
 mod engine_lifecycle;
 mod jail;
+mod jail_escape;
 mod jail_suite;
 mod readme;
 mod server_calls;
