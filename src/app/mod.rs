@@ -1,6 +1,8 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
 mod engine_choice;
+mod late_engine;
+mod over_stdio;
 mod owners;
 mod upkeep;
 
@@ -11,29 +13,33 @@ use std::time::Duration;
 
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
+use crate::base::secret::Secret;
 use crate::base::sys;
-use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
+use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig, Transport};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services};
-use crate::mcp;
+use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
+use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
+pub use over_stdio::StdioApp;
 
 use engine_choice::start_engine;
+use late_engine::LateEngine;
 use owners::FileOwners;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for the answers of cancelled runs, and for their containers to go.
+/// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(20);
+const LAST_REMOVALS: Duration = Duration::from_secs(5);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -42,6 +48,10 @@ pub enum StartError {
     Registry(StoreError),
     /// This instance cannot be made known.
     Instance(std::io::Error),
+    /// There is no key to sign sessions with.
+    SessionKey(std::io::Error),
+    /// Stdin or stdout cannot be used.
+    Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// The server cannot listen.
@@ -62,6 +72,13 @@ impl fmt::Display for StartError {
                     "this instance cannot be recorded beside the registry: {error}"
                 )
             }
+            Self::SessionKey(error) => {
+                write!(
+                    formatter,
+                    "session.key beside the registry cannot be used: {error}"
+                )
+            }
+            Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
@@ -71,6 +88,77 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What both transports stand on.
+struct Core {
+    config: Config,
+    mcp: mcp::Server,
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
+    authority: Authority,
+    metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    store_path: PathBuf,
+    store: Arc<dyn ToolStore>,
+    owners: Arc<FileOwners>,
+}
+
+impl Core {
+    fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        sys::raise_open_file_limit();
+        let store = open_store(&config.store)?;
+        let owners = Arc::new(FileOwners::new(&store.0)?);
+        Self::build_on(config, surroundings, store, &owners).inspect_err(|_| owners.retire())
+    }
+
+    fn build_on(
+        config: Config,
+        surroundings: Surroundings,
+        (store, store_path): (FileStore, PathBuf),
+        owners: &Arc<FileOwners>,
+    ) -> Result<Self, StartError> {
+        let as_owners = Arc::clone(owners) as Arc<dyn Owners>;
+        let (sessions, engine, engine_reason) = match config.transport {
+            Transport::Http => {
+                owners.register().map_err(StartError::Instance)?;
+                let key = store.session_key().map_err(StartError::SessionKey)?;
+                let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
+                let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
+                (Some(sessions), engine, reason)
+            }
+            Transport::Stdio => {
+                let late = LateEngine::new(config.clone(), surroundings, as_owners);
+                (None, Arc::new(late) as Arc<dyn Engine>, None)
+            }
+        };
+        let store: Arc<dyn ToolStore> = Arc::new(store);
+        let metrics = Arc::new(Metrics::default());
+        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
+        let authority = Authority::new(admin_token(&config));
+        let tools = Arc::new(Tools::new(
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            Arc::clone(&guard),
+            authority.clone(),
+            Arc::clone(&metrics),
+            tool_settings(&config),
+        ));
+        Ok(Self {
+            config,
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            tools,
+            engine,
+            engine_reason,
+            authority,
+            metrics,
+            guard,
+            store_path,
+            store,
+            owners: Arc::clone(owners),
+        })
+    }
+}
 
 /// A running server.
 pub struct App {
@@ -101,50 +189,37 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
-        sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store)?);
-        let store: Arc<dyn ToolStore> = Arc::new(store);
-        let metrics = Arc::new(Metrics::default());
-        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let (engine, engine_reason) = start_engine(
-            &config,
-            surroundings,
-            Arc::clone(&owners) as Arc<dyn Owners>,
-        )?;
-        let authority = Authority::new(config.auth.admin_token.clone());
-        let tools = Arc::new(Tools::new(
-            Arc::clone(&store),
-            Arc::clone(&engine),
-            Arc::clone(&guard),
-            authority.clone(),
-            Arc::clone(&metrics),
-            tool_settings(&config),
-        ));
+        // First what fails most often, so that nothing else was begun.
+        let listener = listen(&config.http).map_err(StartError::Http)?;
+        let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store));
+        readiness.publish(check_all(&*core.engine, &*core.store));
         let services = Services {
-            mcp: mcp::Server::new(Arc::clone(&tools)),
-            authority,
-            metrics: Arc::clone(&metrics),
-            guard,
-            engine: Arc::clone(&engine),
-            store: Arc::clone(&store),
+            mcp: core.mcp,
+            authority: core.authority,
+            metrics: Arc::clone(&core.metrics),
+            guard: core.guard,
+            engine: Arc::clone(&core.engine),
+            store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
-        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        let upkeep = Upkeep::start(&core.engine, &core.store, &readiness, &core.metrics)?;
+        let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
+            core.engine.stop(Deadline::after(LAST_REMOVALS));
+            core.owners.retire();
+            StartError::Http(error)
+        })?;
         Ok(Self {
-            config,
-            tools,
-            engine,
-            engine_reason,
+            config: core.config,
+            tools: core.tools,
+            engine: core.engine,
+            engine_reason: core.engine_reason,
             readiness,
-            store_path,
-            store,
+            store_path: core.store_path,
+            store: core.store,
             http,
             upkeep,
-            owners,
+            owners: core.owners,
         })
     }
 
@@ -195,7 +270,7 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
-        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
@@ -221,6 +296,12 @@ fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> 
         store,
         std::path::absolute(path).unwrap_or_else(|_| path.clone()),
     ))
+}
+
+/// On stdio the spawning user is admin, unless the token is asked for there, too.
+fn admin_token(config: &Config) -> Option<Secret> {
+    let token = config.auth.admin_token.clone();
+    token.filter(|_| config.transport == Transport::Http || config.auth.admin_token_required)
 }
 
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
