@@ -20,6 +20,7 @@ mod jail_escape;
 mod jail_suite;
 mod postgres;
 mod postgres_faults;
+mod postgres_servers;
 mod readme;
 mod server_calls;
 mod server_commands;
