@@ -1,5 +1,7 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod checks;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::auth::Authority;
+use crate::auth::{Authority, KeysError};
+use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
 use crate::config::{
@@ -16,7 +19,7 @@ use crate::config::{
 use crate::docker::{Daemon, Endpoint};
 use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, ReadyCheck, Services};
+use crate::http::{HttpError, HttpServer, Readiness, Services};
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
@@ -24,9 +27,8 @@ use crate::registry::instance::{InstanceLock, Liveness, forget_dead, known, live
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
-/// How often readiness is looked at, and how long one look may take.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+use checks::{CHECK_INTERVAL, CHECK_TIMEOUT, check_all};
+
 /// How often left containers are looked for.
 const TIDY_INTERVAL: Duration = Duration::from_secs(30);
 const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +45,8 @@ pub enum StartError {
     Instance(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
+    /// Tokens could never be checked.
+    Keys(KeysError),
     /// The server cannot listen.
     Http(HttpError),
     /// A setting that this build cannot serve.
@@ -60,6 +64,7 @@ impl fmt::Display for StartError {
                 )
             }
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
+            Self::Keys(error) => write!(formatter, "{error}"),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
         }
@@ -73,6 +78,7 @@ pub struct App {
     config: Config,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
+    authority: Authority,
     readiness: Arc<Readiness>,
     store_path: PathBuf,
     store: Arc<dyn ToolStore>,
@@ -103,7 +109,8 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
         let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
-        let authority = Authority::new(config.auth.admin_token.clone());
+        let public = !is_loopback(config.http.bind.ip());
+        let authority = Authority::open(&config.auth, public).map_err(StartError::Keys)?;
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
             Arc::clone(&engine),
@@ -113,21 +120,22 @@ impl App {
             tool_settings(&config),
         ));
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store));
+        readiness.publish(check_all(&*engine, &*store, &authority));
         let services = Services {
             mcp: mcp::Server::new(Arc::clone(&tools)),
-            authority,
+            authority: authority.clone(),
             metrics: Arc::clone(&metrics),
             guard,
             store: Arc::clone(&store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
+        let upkeep = Upkeep::start(&engine, &store, &authority, &readiness, &metrics)?;
         let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
         Ok(Self {
             config,
             tools,
             engine,
+            authority,
             readiness,
             store_path,
             store,
@@ -145,11 +153,6 @@ impl App {
         let engine = self.engine.probe(deadline);
         let image = self.engine.probe_image(deadline);
         let tools = self.store.snapshot().tools().len();
-        let access = if self.config.auth.admin_token.is_some() {
-            "no authentication; admin acts need the admin token"
-        } else {
-            "no authentication: every caller on this machine is admin"
-        };
         let state = if engine.ready { "" } else { "NOT READY: " };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
         format!(
@@ -157,13 +160,14 @@ impl App {
              \x20 engine    {}: {state}{}\n\
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
-             \x20 access    {access}\n\
+             \x20 access    {}\n\
              \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
             engine.detail,
             image.detail,
             self.store_path.display(),
+            self.authority.summary(),
         )
     }
 
@@ -307,30 +311,6 @@ impl Owners for FileOwners {
     }
 }
 
-fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
-    let deadline = Deadline::after(CHECK_TIMEOUT);
-    let probe = engine.probe(deadline);
-    let image = engine.probe_image(deadline);
-    let registry = store.health();
-    vec![
-        ReadyCheck {
-            name: "registry",
-            ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
-        },
-        ReadyCheck {
-            name: "engine",
-            ready: probe.ready,
-            detail: probe.detail,
-        },
-        ReadyCheck {
-            name: "image",
-            ready: image.ready,
-            detail: image.detail,
-        },
-    ]
-}
-
 /// The background threads: one looks at readiness, one tidies up.
 struct Upkeep {
     stop: Arc<AtomicBool>,
@@ -341,15 +321,16 @@ impl Upkeep {
     fn start(
         engine: &Arc<dyn Engine>,
         store: &Arc<dyn ToolStore>,
+        authority: &Authority,
         readiness: &Arc<Readiness>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let checks = {
             let (engine, store) = (Arc::clone(engine), Arc::clone(store));
-            let readiness = Arc::clone(readiness);
+            let (authority, readiness) = (authority.clone(), Arc::clone(readiness));
             every(CHECK_INTERVAL, "checks", &stop, move || {
-                readiness.publish(check_all(&*engine, &*store));
+                readiness.publish(check_all(&*engine, &*store, &authority));
             })
         };
         let tidy = {

@@ -3,9 +3,9 @@
 
 use tiny_http::{Method, Request};
 
-use super::Shared;
 use super::response::{Answer, header, is_repeated};
-use crate::auth::Presented;
+use super::{Shared, protected};
+use crate::auth::{Caller, Presented, Refused};
 use crate::base::secret::Secret;
 use crate::mcp::{ClientHeaders, Reply, Transport, Verdict};
 use crate::tools::CallContext;
@@ -25,18 +25,7 @@ pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -
             "this Origin is not allowed; see MCP_HTTP_ALLOWED_ORIGINS",
         );
     }
-    if !shared.rules.allows_host(header(request, "Host")) {
-        return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
-    }
-    let answer = match request.method() {
-        Method::Post => post(shared, request, request_id),
-        Method::Options => Answer::empty(204)
-            .with("Allow", ALLOWED_METHODS)
-            .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
-            .with("Access-Control-Allow-Headers", ALLOWED_HEADERS)
-            .with("Access-Control-Max-Age", "600"),
-        _ => Answer::error(405, "this endpoint takes POST").with("Allow", ALLOWED_METHODS),
-    };
+    let answer = answer_of_origin(shared, request, request_id);
     match origin {
         Some(origin) => answer
             .with("Access-Control-Allow-Origin", origin)
@@ -46,7 +35,65 @@ pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -
     }
 }
 
-fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
+fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
+    // Browsers ask before they send, and never with a token.
+    let caller = match request.method() {
+        Method::Options => None,
+        _ => match admit(shared, request) {
+            Ok(caller) => Some(caller),
+            Err(refused) => return protected::refusal(shared, &refused),
+        },
+    };
+    if !shared.rules.allows_host(header(request, "Host")) {
+        return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
+    }
+    match (request.method(), caller) {
+        (Method::Post, Some(caller)) => post(shared, request, request_id, &caller),
+        (_, None) => Answer::empty(204)
+            .with("Allow", ALLOWED_METHODS)
+            .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
+            .with("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+            .with("Access-Control-Max-Age", "600"),
+        _ => Answer::error(405, "this endpoint takes POST").with("Allow", ALLOWED_METHODS),
+    }
+}
+
+/// Who sends a request, before anything else of it is looked at.
+fn admit(shared: &Shared, request: &Request) -> Result<Caller, Refused> {
+    let caller =
+        present(shared, request).and_then(|presented| shared.services.authority.admit(&presented));
+    if shared.services.authority.needs_tokens() {
+        let metrics = &shared.services.metrics;
+        match &caller {
+            Ok(_) => metrics.count_authenticated(),
+            Err(refused) => metrics.count_auth_denied(refused.reason()),
+        }
+    }
+    caller
+}
+
+fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
+    let authorization = header(request, "Authorization");
+    if shared.services.authority.needs_tokens() && authorization.is_some() {
+        if is_repeated(request, "Authorization") {
+            return Err(Refused::Malformed("the header Authorization occurs twice"));
+        }
+        let query = request.url().split_once('?').map_or("", |(_, query)| query);
+        if query
+            .split('&')
+            .any(|pair| pair.starts_with("access_token="))
+        {
+            let why = "a token belongs into the Authorization header alone, never into the URL";
+            return Err(Refused::Malformed(why));
+        }
+    }
+    Ok(Presented {
+        authorization: authorization.map(Secret::new),
+        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+    })
+}
+
+fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Caller) -> Answer {
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
@@ -66,10 +113,6 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
         method: text("Mcp-Method"),
         name: text("Mcp-Name"),
     });
-    let presented = Presented {
-        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
-    };
-    let caller = shared.services.authority.let_in(presented);
     let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
     // The gate has bounded and buffered the body: this reads what is there.
     if request.as_reader().read_to_end(&mut body).is_err() {
@@ -81,20 +124,18 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
         .filter(|_| transport.is_cancelled_by_hang_up())
         .map(|number| shared.under_way.enter(number, cancel.clone()));
     let context = CallContext {
-        caller: &caller,
+        caller,
         request_id,
         cancel: &cancel,
     };
     match shared.services.mcp.answer(&body, &transport, &context) {
         Reply::Accepted => Answer::empty(202),
-        Reply::Message { body, verdict } => {
-            let status = match verdict {
-                Verdict::Answered => 200,
-                Verdict::Malformed => 400,
-                Verdict::UnknownMethod => 404,
-            };
-            Answer::json(status, body)
-        }
+        Reply::Message { body, verdict } => match verdict {
+            Verdict::Answered => Answer::json(200, body),
+            Verdict::Malformed => Answer::json(400, body),
+            Verdict::UnknownMethod => Answer::json(404, body),
+            Verdict::Denied(denied) => protected::denial(shared, &denied, Answer::json(403, body)),
+        },
     }
 }
 

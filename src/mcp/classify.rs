@@ -96,6 +96,7 @@ pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<E
             code: code::UNSUPPORTED_VERSION,
             message: "this protocol version is not served".to_owned(),
             data: Some(json!({ "supported": [MODERN], "requested": claimed })),
+            denied: None,
         });
     }
     if let Transport::Http(headers) = transport {

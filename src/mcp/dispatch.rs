@@ -10,7 +10,7 @@ use super::jsonrpc::{
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::{Reply, Server, Verdict, wire};
 use crate::domain::json::JsonText;
-use crate::tools::{CallContext, INSTRUCTIONS};
+use crate::tools::{CallContext, INSTRUCTIONS, NotCalled};
 
 /// Tools on one page of a list. Many clients read the first page only, so it is large.
 const PAGE: usize = 1000;
@@ -51,8 +51,9 @@ impl Server {
             },
             Err(error) => Reply::Message {
                 body: error_text(Some(request.id), &error),
-                verdict: match (era, error.code) {
-                    (Era::Modern, code::METHOD_NOT_FOUND) => Verdict::UnknownMethod,
+                verdict: match (era, error.code, error.denied) {
+                    (Era::Modern, code::METHOD_NOT_FOUND, _) => Verdict::UnknownMethod,
+                    (_, _, Some(denied)) => Verdict::Denied(denied),
                     _ => Verdict::Answered,
                 },
             },
@@ -101,7 +102,7 @@ impl Server {
         match request.method.as_str() {
             "initialize" => initialize(request),
             "ping" => Ok("{}".to_owned()),
-            "tools/list" => self.list_tools(request, Era::Legacy),
+            "tools/list" => self.list_tools(request, Era::Legacy, context),
             "tools/call" => self.call_tool(request, Era::Legacy, context),
             _ => Err(method_not_found()),
         }
@@ -114,19 +115,24 @@ impl Server {
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
             "server/discover" => Ok(discover()),
-            "tools/list" => self.list_tools(request, Era::Modern),
+            "tools/list" => self.list_tools(request, Era::Modern, context),
             "tools/call" => self.call_tool(request, Era::Modern, context),
             _ => Err(method_not_found()),
         }
     }
 
-    fn list_tools(&self, request: &Request<'_>, era: Era) -> Result<String, RpcError> {
+    fn list_tools(
+        &self,
+        request: &Request<'_>,
+        era: Era,
+        context: &CallContext<'_>,
+    ) -> Result<String, RpcError> {
         #[derive(Deserialize)]
         struct Params {
             cursor: Option<String>,
         }
         let params: Params = read(request)?;
-        let mut tools = self.tools.list();
+        let mut tools = self.tools.list(context.caller);
         if let Some(cursor) = params.cursor.filter(|cursor| !cursor.is_empty()) {
             let after = decode_cursor(&cursor)
                 .ok_or_else(|| RpcError::invalid_params("the cursor is not one of this list"))?;
@@ -162,7 +168,10 @@ impl Server {
         let answer = self
             .tools
             .call(context, &params.name, &arguments)
-            .map_err(|_| RpcError::invalid_params("there is no tool of that name"))?;
+            .map_err(|reason| match reason {
+                NotCalled::Unknown => RpcError::invalid_params("there is no tool of that name"),
+                NotCalled::Denied(denied) => RpcError::denied(denied),
+            })?;
         Ok(wire::call_result(&answer, era))
     }
 }

@@ -10,6 +10,7 @@ mod wire;
 
 use std::sync::Arc;
 
+use crate::auth::Denied;
 use crate::domain::run::Cancel;
 use crate::tools::Tools;
 
@@ -17,7 +18,7 @@ pub use classify::{ClientHeaders, Transport};
 pub use jsonrpc::error_without_id;
 
 /// How a reply went, for the transport that has a status to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A result, or an error of the method called.
     Answered,
@@ -25,6 +26,8 @@ pub enum Verdict {
     Malformed,
     /// A method that this revision does not have.
     UnknownMethod,
+    /// The caller's token lacks scopes for it.
+    Denied(Box<Denied>),
 }
 
 /// What to send back.
