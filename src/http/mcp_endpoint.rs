@@ -3,10 +3,9 @@
 
 use tiny_http::{Method, Request};
 
-use super::response::{Answer, header, is_repeated};
+use super::response::{Answer, combined, header, is_repeated};
 use super::{Shared, protected};
-use crate::auth::{Caller, Presented, Refused};
-use crate::base::secret::Secret;
+use crate::auth::Caller;
 use crate::mcp::{ClientHeaders, Reply, Transport, Verdict};
 use crate::tools::CallContext;
 
@@ -39,9 +38,9 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
     // Browsers ask before they send, and never with a token.
     let caller = match request.method() {
         Method::Options => None,
-        _ => match admit(shared, request) {
+        _ => match protected::admit(shared, request) {
             Ok(caller) => Some(caller),
-            Err(refused) => return protected::refusal(shared, &refused),
+            Err(refusal) => return refusal,
         },
     };
     if !shared.rules.allows_host(header(request, "Host")) {
@@ -58,56 +57,15 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
     }
 }
 
-/// Who sends a request, before anything else of it is looked at.
-fn admit(shared: &Shared, request: &Request) -> Result<Caller, Refused> {
-    let caller =
-        present(shared, request).and_then(|presented| shared.services.authority.admit(&presented));
-    if shared.services.authority.needs_tokens() {
-        let metrics = &shared.services.metrics;
-        match &caller {
-            Ok(_) => metrics.count_authenticated(),
-            Err(refused) => metrics.count_auth_denied(refused.reason()),
-        }
-    }
-    caller
-}
-
-fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
-    let authorization = header(request, "Authorization");
-    if shared.services.authority.needs_tokens() && authorization.is_some() {
-        if is_repeated(request, "Authorization") {
-            return Err(Refused::Malformed("the header Authorization occurs twice"));
-        }
-        let query = request.url().split_once('?').map_or("", |(_, query)| query);
-        if query
-            .split('&')
-            .any(|pair| pair.starts_with("access_token="))
-        {
-            let why = "a token belongs into the Authorization header alone, never into the URL";
-            return Err(Refused::Malformed(why));
-        }
-    }
-    Ok(Presented {
-        authorization: authorization.map(Secret::new),
-        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
-    })
-}
-
 fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Caller) -> Answer {
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
-    for name in [
-        "MCP-Protocol-Version",
-        "Mcp-Method",
-        "Mcp-Name",
-        "x-mcp-admin-token",
-    ] {
-        if is_repeated(request, name) {
-            return Answer::error(400, &format!("the header {name} occurs twice"));
-        }
+    if is_repeated(request, "x-mcp-admin-token") {
+        return Answer::error(400, "the header x-mcp-admin-token occurs twice");
     }
-    let text = |name| header(request, name).map(str::to_owned);
+    // Given twice, a value is a list, which equals nothing that a message says.
+    let text = |name| combined(request, name);
     let transport = Transport::Http(ClientHeaders {
         protocol_version: text("MCP-Protocol-Version"),
         method: text("Mcp-Method"),
@@ -147,7 +105,7 @@ fn check_media_types(request: &Request) -> Option<Answer> {
             "the Content-Type must be application/json",
         ));
     }
-    let accepts = header(request, "Accept").is_none_or(|accept| {
+    let accepts = combined(request, "Accept").is_none_or(|accept| {
         accept.split(',').map(media_type).any(|kind| {
             [
                 "application/json",

@@ -1,13 +1,14 @@
-//! What clients learn about tokens: the protected-resource metadata (RFC 9728) and the challenges
-//! of refused requests (RFC 6750, section 3). All of it comes from settings, nothing from requests.
+//! The boundary: who a request comes from, the challenges of those not let in (RFC 6750, section 3)
+//! and the metadata of a protected resource (RFC 9728). What it says of us comes from settings, nothing from requests.
 
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tiny_http::{Method, Request};
 
 use super::Shared;
-use super::response::Answer;
-use crate::auth::{Authority, Denied, Refused};
+use super::response::{Answer, header, is_repeated};
+use crate::auth::{Authority, Caller, Denied, Presented, Refused};
+use crate::base::secret::Secret;
 
 /// Where the metadata are; the endpoint's own path may follow.
 pub(super) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -94,8 +95,43 @@ pub(super) fn metadata(shared: &Shared, request: &Request) -> Answer {
     answer.with("Access-Control-Allow-Origin", "*")
 }
 
+/// Who sends a request, before anything else of it is looked at; else the answer to it.
+pub(super) fn admit(shared: &Shared, request: &Request) -> Result<Caller, Answer> {
+    let caller =
+        present(shared, request).and_then(|presented| shared.services.authority.admit(&presented));
+    if shared.services.authority.needs_tokens() {
+        let metrics = &shared.services.metrics;
+        match &caller {
+            Ok(_) => metrics.count_authenticated(),
+            Err(refused) => metrics.count_auth_denied(refused.reason()),
+        }
+    }
+    caller.map_err(|refused| refusal(shared, &refused))
+}
+
+fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
+    let authorization = header(request, "Authorization");
+    if shared.services.authority.needs_tokens() && authorization.is_some() {
+        if is_repeated(request, "Authorization") {
+            return Err(Refused::Malformed("the header Authorization occurs twice"));
+        }
+        let query = request.url().split_once('?').map_or("", |(_, query)| query);
+        if query
+            .split('&')
+            .any(|pair| pair.starts_with("access_token="))
+        {
+            let why = "a token belongs into the Authorization header alone, never into the URL";
+            return Err(Refused::Malformed(why));
+        }
+    }
+    Ok(Presented {
+        authorization: authorization.map(Secret::new),
+        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+    })
+}
+
 /// The answer to a request that is not let in.
-pub(super) fn refusal(shared: &Shared, refused: &Refused) -> Answer {
+fn refusal(shared: &Shared, refused: &Refused) -> Answer {
     let text = refused.to_string();
     let required = shared.services.authority.required_scopes();
     let (status, error) = match refused {
