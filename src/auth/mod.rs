@@ -411,6 +411,41 @@ mod tests {
     }
 
     #[test]
+    fn metrics_know_every_reason() {
+        use TokenFault as Fault;
+        let faults = [
+            Fault::TooLong,
+            Fault::Malformed,
+            Fault::Type,
+            Fault::Critical,
+            Fault::UnknownKey,
+            Fault::Algorithm,
+            Fault::Signature,
+            Fault::Expired,
+            Fault::NotYetValid,
+            Fault::Issuer,
+            Fault::Audience,
+            Fault::Claims,
+        ];
+        let denied = Authority::new(None).explain(Missing::Scope, Action::Use);
+        let others = [
+            Refused::NoToken,
+            Refused::Malformed(""),
+            Refused::NoKeys,
+            Refused::Denied(denied),
+        ];
+        let mut unseen = crate::metrics::AUTH_DENIALS.to_vec();
+        for refused in faults.map(Refused::Invalid).into_iter().chain(others) {
+            assert!(
+                crate::metrics::AUTH_DENIALS.contains(&refused.reason()),
+                "{refused:?}"
+            );
+            unseen.retain(|reason| *reason != refused.reason());
+        }
+        assert!(unseen.is_empty(), "{unseen:?}");
+    }
+
+    #[test]
     fn without_a_token_everybody_is_admin() {
         let authority = Authority::new(None);
         let caller = authority.admit(&Presented::default()).unwrap();

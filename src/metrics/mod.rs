@@ -101,6 +101,22 @@ pub enum Phase {
     Total,
 }
 
+/// Why requests are not let in. Each is shown from the start, so that the first one is a change.
+pub const AUTH_DENIALS: [&str; 12] = [
+    "missing",
+    "malformed",
+    "unknown_key",
+    "algorithm",
+    "signature",
+    "expired",
+    "not_yet_valid",
+    "issuer",
+    "audience",
+    "claims",
+    "scope",
+    "keys_unavailable",
+];
+
 /// Everything that is counted while serving.
 #[derive(Debug)]
 pub struct Metrics {
@@ -130,7 +146,7 @@ impl Default for Metrics {
             reaped: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             authenticated: AtomicU64::new(0),
-            auth_denied: Mutex::default(),
+            auth_denied: Mutex::new(AUTH_DENIALS.map(|reason| (reason, 0)).into()),
         }
     }
 }
@@ -185,7 +201,7 @@ impl Metrics {
         self.authenticated.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a request that was not let in; `reason` is of a closed set.
+    /// Counts a request that was not let in; `reason` is one of [`AUTH_DENIALS`].
     pub fn count_auth_denied(&self, reason: &'static str) {
         count(&self.auth_denied, reason);
     }
