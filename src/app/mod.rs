@@ -1,6 +1,8 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
 mod engine_choice;
+mod late_engine;
+mod over_stdio;
 mod owners;
 mod upkeep;
 
@@ -9,32 +11,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Authority, KeysError};
+use crate::auth::{Authority, KeysError, Reach};
 use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
-use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
+use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig, Transport};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services};
-use crate::mcp;
+use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
+use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
+pub use over_stdio::StdioApp;
 
 use engine_choice::start_engine;
+use late_engine::LateEngine;
 use owners::FileOwners;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for the answers of cancelled runs, and for their containers to go.
+/// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(20);
+const LAST_REMOVALS: Duration = Duration::from_secs(5);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -43,6 +48,10 @@ pub enum StartError {
     Registry(StoreError),
     /// This instance cannot be made known.
     Instance(std::io::Error),
+    /// There is no key to sign sessions with.
+    SessionKey(std::io::Error),
+    /// Stdin or stdout cannot be used.
+    Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// Tokens could never be checked.
@@ -65,6 +74,13 @@ impl fmt::Display for StartError {
                     "this instance cannot be recorded beside the registry: {error}"
                 )
             }
+            Self::SessionKey(error) => {
+                write!(
+                    formatter,
+                    "session.key beside the registry cannot be used: {error}"
+                )
+            }
+            Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Keys(error) => write!(formatter, "{error}"),
             Self::Http(error) => write!(formatter, "{error}"),
@@ -75,6 +91,77 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What both transports stand on.
+struct Core {
+    config: Config,
+    mcp: mcp::Server,
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
+    authority: Authority,
+    metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    store_path: PathBuf,
+    store: Arc<dyn ToolStore>,
+    owners: Arc<FileOwners>,
+}
+
+impl Core {
+    fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        sys::raise_open_file_limit();
+        let store = open_store(&config.store)?;
+        let owners = Arc::new(FileOwners::new(&store.0)?);
+        Self::build_on(config, surroundings, store, &owners).inspect_err(|_| owners.retire())
+    }
+
+    fn build_on(
+        config: Config,
+        surroundings: Surroundings,
+        (store, store_path): (FileStore, PathBuf),
+        owners: &Arc<FileOwners>,
+    ) -> Result<Self, StartError> {
+        let as_owners = Arc::clone(owners) as Arc<dyn Owners>;
+        let (sessions, engine, engine_reason) = match config.transport {
+            Transport::Http => {
+                owners.register().map_err(StartError::Instance)?;
+                let key = store.session_key().map_err(StartError::SessionKey)?;
+                let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
+                let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
+                (Some(sessions), engine, reason)
+            }
+            Transport::Stdio => {
+                let late = LateEngine::new(config.clone(), surroundings, as_owners);
+                (None, Arc::new(late) as Arc<dyn Engine>, None)
+            }
+        };
+        let store: Arc<dyn ToolStore> = Arc::new(store);
+        let metrics = Arc::new(Metrics::default());
+        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
+        let authority = Authority::open(&config.auth, reach(&config)).map_err(StartError::Keys)?;
+        let tools = Arc::new(Tools::new(
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            Arc::clone(&guard),
+            authority.clone(),
+            Arc::clone(&metrics),
+            tool_settings(&config),
+        ));
+        Ok(Self {
+            config,
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            tools,
+            engine,
+            engine_reason,
+            authority,
+            metrics,
+            guard,
+            store_path,
+            store,
+            owners: Arc::clone(owners),
+        })
+    }
+}
 
 /// A running server.
 pub struct App {
@@ -106,52 +193,44 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
-        sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store)?);
-        let store: Arc<dyn ToolStore> = Arc::new(store);
-        let metrics = Arc::new(Metrics::default());
-        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let (engine, engine_reason) = start_engine(
-            &config,
-            surroundings,
-            Arc::clone(&owners) as Arc<dyn Owners>,
-        )?;
-        let public = !is_loopback(config.http.bind.ip());
-        let authority = Authority::open(&config.auth, public).map_err(StartError::Keys)?;
-        let tools = Arc::new(Tools::new(
-            Arc::clone(&store),
-            Arc::clone(&engine),
-            Arc::clone(&guard),
-            authority.clone(),
-            Arc::clone(&metrics),
-            tool_settings(&config),
-        ));
+        // First what fails most often, so that nothing else was begun.
+        let listener = listen(&config.http).map_err(StartError::Http)?;
+        let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store, &authority));
+        readiness.publish(check_all(&*core.engine, &*core.store, &core.authority));
         let services = Services {
-            mcp: mcp::Server::new(Arc::clone(&tools)),
-            authority: authority.clone(),
-            metrics: Arc::clone(&metrics),
-            guard,
-            engine: Arc::clone(&engine),
-            store: Arc::clone(&store),
+            mcp: core.mcp,
+            authority: core.authority.clone(),
+            metrics: Arc::clone(&core.metrics),
+            guard: core.guard,
+            engine: Arc::clone(&core.engine),
+            store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&engine, &store, &authority, &readiness, &metrics)?;
-        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        let upkeep = Upkeep::start(
+            &core.engine,
+            &core.store,
+            &core.authority,
+            &readiness,
+            &core.metrics,
+        )?;
+        let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
+            core.engine.stop(Deadline::after(LAST_REMOVALS));
+            core.owners.retire();
+            StartError::Http(error)
+        })?;
         Ok(Self {
-            config,
-            tools,
-            engine,
-            engine_reason,
-            authority,
+            config: core.config,
+            tools: core.tools,
+            engine: core.engine,
+            engine_reason: core.engine_reason,
+            authority: core.authority,
             readiness,
-            store_path,
-            store,
+            store_path: core.store_path,
+            store: core.store,
             http,
             upkeep,
-            owners,
+            owners: core.owners,
         })
     }
 
@@ -198,7 +277,7 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
-        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
@@ -224,6 +303,14 @@ fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> 
         store,
         std::path::absolute(path).unwrap_or_else(|_| path.clone()),
     ))
+}
+
+fn reach(config: &Config) -> Reach {
+    match config.transport {
+        Transport::Stdio => Reach::Pipe,
+        Transport::Http if is_loopback(config.http.bind.ip()) => Reach::Loopback,
+        Transport::Http => Reach::Public,
+    }
 }
 
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {

@@ -266,9 +266,7 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const STDIO: &str = "the stdio transport";
 const ENTERPRISE: &str = "the enterprise profile";
-const SESSIONS: &str = "session lifetime";
 const OPS: &str = "a listener for the ops endpoints";
 const POSTGRES: &str = "the PostgreSQL backend";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
@@ -289,7 +287,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Server, "MCP_PROFILE", Choice(&["mvp", "enterprise"]), Is("mvp"),
         "set of built-in tools and defaults").later_for(ENTERPRISE, &["enterprise"]),
     row(Server, "MCP_TRANSPORT", Choice(&["http", "stdio"]), Is("http"),
-        "how clients connect").later_for(STDIO, &["stdio"]),
+        "how clients connect"),
     row(Server, "MCP_LOG_LEVEL", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),
         "least severe messages logged to stderr"),
     row(Server, "MCP_LOG_FORMAT", Choice(&["text", "json"]), Is("text"), "form of a log line"),
@@ -314,7 +312,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_HTTP_TRUSTED_PROXIES", Csv(Item::Address), Unset,
         "peers whose X-Forwarded-For is believed and that have no cap per address"),
     row(Http, "MCP_HTTP_SESSION_TTL_SECONDS", int(1, 604_800), Is("1800"),
-        "life of an idle session").later(SESSIONS),
+        "how long an idle session counts as active"),
     row(Http, "MCP_HTTP_WORKERS", int(2, 1024), Is("64"), "threads that answer requests"),
     row(Http, "MCP_HTTP_MAX_REQUEST_BYTES", int(1, 16_777_216), Is("1048576"),
         "largest request body"),

@@ -6,13 +6,16 @@ use tiny_http::{Method, Request};
 use super::response::{Answer, combined, header, is_repeated};
 use super::{Shared, protected};
 use crate::auth::Caller;
-use crate::mcp::{ClientHeaders, Reply, Transport, Verdict};
+use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
 use crate::tools::CallContext;
 
-const ALLOWED_METHODS: &str = "POST, OPTIONS";
+const ALLOWED_METHODS: &str = "POST, DELETE, OPTIONS";
 /// What web pages of allowed origins may send.
 const ALLOWED_HEADERS: &str = "content-type, accept, authorization, mcp-protocol-version, \
     mcp-session-id, last-event-id, mcp-method, mcp-name, x-mcp-admin-token, x-request-id";
+/// Names of arguments that one preflight may ask for.
+const MAX_ASKED_HEADERS: usize = 64;
+const PARAM_PREFIX: &str = "mcp-param-";
 /// What they may read.
 const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate, x-request-id";
 
@@ -47,13 +50,82 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
         return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
     }
     match (request.method(), caller) {
-        (Method::Post, Some(caller)) => post(shared, request, request_id, &caller),
         (_, None) => Answer::empty(204)
             .with("Allow", ALLOWED_METHODS)
             .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
-            .with("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+            .with("Access-Control-Allow-Headers", allowed_headers(request))
             .with("Access-Control-Max-Age", "600"),
-        _ => Answer::error(405, "this endpoint takes POST").with("Allow", ALLOWED_METHODS),
+        (Method::Post, Some(caller)) => post(shared, request, request_id, &caller),
+        (Method::Delete, Some(caller)) => delete(shared, request, &caller),
+        _ => not_taken(),
+    }
+}
+
+fn not_taken() -> Answer {
+    Answer::error(405, "this endpoint takes POST, and DELETE to end a session")
+        .with("Allow", ALLOWED_METHODS)
+}
+
+/// What a preflight may be told: the usual headers, and those of arguments that it asks for.
+fn allowed_headers(request: &Request) -> String {
+    let asked = header(request, "Access-Control-Request-Headers").unwrap_or_default();
+    let asked = asked.split(',').map(str::trim).take(MAX_ASKED_HEADERS);
+    let params = asked.filter(|name| param_name(name).is_some_and(is_plain));
+    params.fold(ALLOWED_HEADERS.to_owned(), |list, name| {
+        format!("{list}, {name}")
+    })
+}
+
+/// The rest of a header's name behind `Mcp-Param-`.
+fn param_name(name: &str) -> Option<&str> {
+    let (prefix, rest) = name.split_at_checked(PARAM_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PARAM_PREFIX).then_some(rest)
+}
+
+fn is_plain(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
+/// What the client says of its message in headers.
+fn client_headers(request: &Request) -> Result<ClientHeaders, Answer> {
+    if is_repeated(request, "x-mcp-admin-token") {
+        let message = "the header x-mcp-admin-token occurs twice";
+        return Err(Answer::error(400, message));
+    }
+    // Given twice, a value is a list, which equals nothing that a message says.
+    let text = |name| combined(request, name);
+    let params = request.headers().iter().filter_map(|field| {
+        let name = param_name(field.field.as_str().as_str())?;
+        Some((
+            name.to_ascii_lowercase(),
+            field.value.as_str().trim().to_owned(),
+        ))
+    });
+    Ok(ClientHeaders {
+        protocol_version: text("MCP-Protocol-Version"),
+        method: text("Mcp-Method"),
+        name: text("Mcp-Name"),
+        session_id: text("Mcp-Session-Id"),
+        params: params.collect(),
+    })
+}
+
+/// Ends a session; the stateless era has none.
+fn delete(shared: &Shared, request: &Request, caller: &Caller) -> Answer {
+    let headers = match client_headers(request) {
+        Ok(headers) => headers,
+        Err(refusal) => return refusal,
+    };
+    if headers.is_modern() {
+        return not_taken();
+    }
+    let Some(id) = headers.session_id else {
+        return Answer::error(400, "DELETE ends the session that Mcp-Session-Id names");
+    };
+    match shared.services.mcp.end_session(&id, caller.principal()) {
+        Ok(()) => Answer::empty(200),
+        Err(UnknownSession) => Answer::error(404, "there is no such session"),
     }
 }
 
@@ -61,16 +133,10 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Calle
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
-    if is_repeated(request, "x-mcp-admin-token") {
-        return Answer::error(400, "the header x-mcp-admin-token occurs twice");
-    }
-    // Given twice, a value is a list, which equals nothing that a message says.
-    let text = |name| combined(request, name);
-    let transport = Transport::Http(ClientHeaders {
-        protocol_version: text("MCP-Protocol-Version"),
-        method: text("Mcp-Method"),
-        name: text("Mcp-Name"),
-    });
+    let headers = match client_headers(request) {
+        Ok(headers) => headers,
+        Err(refusal) => return refusal,
+    };
     let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
     // The gate has bounded and buffered the body: this reads what is there.
     if request.as_reader().read_to_end(&mut body).is_err() {
@@ -79,21 +145,33 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Calle
     let cancel = shared.services.mcp.new_cancel();
     let number = header(request, "X-Gate-Request").and_then(|number| number.parse().ok());
     let _entry = number
-        .filter(|_| transport.is_cancelled_by_hang_up())
+        .filter(|_| headers.is_modern())
         .map(|number| shared.under_way.enter(number, cancel.clone()));
     let context = CallContext {
         caller,
         request_id,
         cancel: &cancel,
     };
-    match shared.services.mcp.answer(&body, &transport, &context) {
+    match shared.services.mcp.answer(&body, &headers, &context) {
         Reply::Accepted => Answer::empty(202),
-        Reply::Message { body, verdict } => match verdict {
-            Verdict::Answered => Answer::json(200, body),
-            Verdict::Malformed => Answer::json(400, body),
-            Verdict::UnknownMethod => Answer::json(404, body),
-            Verdict::Denied(denied) => protected::denial(shared, &denied, Answer::json(403, body)),
-        },
+        Reply::Message {
+            body,
+            verdict,
+            session_id,
+        } => {
+            let answer = match verdict {
+                Verdict::Answered => Answer::json(200, body),
+                Verdict::Malformed => Answer::json(400, body),
+                Verdict::UnknownMethod | Verdict::UnknownSession => Answer::json(404, body),
+                Verdict::Denied(denied) => {
+                    protected::denial(shared, &denied, Answer::json(403, body))
+                }
+            };
+            match session_id {
+                Some(id) => answer.with("Mcp-Session-Id", id),
+                None => answer,
+            }
+        }
     }
 }
 

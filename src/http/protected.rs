@@ -1,5 +1,6 @@
 //! The boundary: who a request comes from, the challenges of those not let in (RFC 6750, section 3)
-//! and the metadata of a protected resource (RFC 9728). What it says of us comes from settings, nothing from requests.
+//! and the metadata of a protected resource (RFC 9728). What is said of us comes from settings, not
+//! from requests.
 
 use serde_json::{Value, json};
 use std::net::SocketAddr;

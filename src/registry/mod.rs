@@ -8,6 +8,7 @@ pub mod document;
 pub mod file;
 pub mod instance;
 mod members;
+mod session_key;
 mod shared_file;
 pub mod snapshot;
 #[cfg(test)]

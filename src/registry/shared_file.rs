@@ -71,6 +71,10 @@ impl SharedFile {
         }
     }
 
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     pub(super) fn published(&self) -> &Published {
         &self.published
     }
@@ -86,7 +90,7 @@ impl SharedFile {
         if self.read_only {
             return Ok(());
         }
-        atomic_file::probe(&self.target()?).map_err(|error| unwritable(&error))
+        atomic_file::probe(&self.writable_target()?).map_err(|error| unwritable(&error))
     }
 
     /// The first reading; waits for no other process.
@@ -106,7 +110,7 @@ impl SharedFile {
         let busy = StoreError::Busy { waited: LOCK_WAIT };
         let mut loaded =
             atomic_file::retry_until(deadline, || try_lock(&self.turn)).ok_or(busy.clone())?;
-        let target = self.target()?;
+        let target = self.writable_target()?;
         let _lock = atomic_file::lock(&atomic_file::sibling(&target, ".lock"), deadline)
             .map_err(|error| unwritable(&error))?
             .ok_or(busy)?;
@@ -199,6 +203,14 @@ impl SharedFile {
     pub(super) fn target(&self) -> Result<PathBuf, StoreError> {
         atomic_file::resolve(&self.path)
             .map_err(|error| self.corrupt(format!("cannot be found: {error}")))
+    }
+
+    /// The same, with its folder made where missing.
+    fn writable_target(&self) -> Result<PathBuf, StoreError> {
+        let target = self.target()?;
+        atomic_file::create_private_folder(atomic_file::parent(&target))
+            .map_err(|error| unwritable(&error))?;
+        Ok(target)
     }
 
     fn corrupt(&self, reason: String) -> StoreError {

@@ -35,6 +35,7 @@ fn again(role: &str) -> Command {
 fn role() {
     match std::env::var(ROLE).as_deref() {
         Ok("victim") => run_for_ever(),
+        Ok("without proc") => println!("{}", Fixture::new().value(WITHOUT_PROC)),
         Ok("refused") => println!("{}", refusal(|_| ())),
         _ => {}
     }
@@ -169,6 +170,24 @@ fn where_the_kernel_refuses_so_does_the_engine_and_names_the_switch() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+const WITHOUT_PROC: &str = "const fs = require('fs'), {execFileSync} = require('child_process');
+    return [fs.readdirSync('/proc'), execFileSync(process.execPath, ['-p', '1 + 1']).toString()]";
+
+/// As in a container that masks parts of its /proc: there the kernel grants no other one.
+#[test]
+fn where_there_is_no_proc_tools_still_run() {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs none /proc/sys && exec \"$0\" --exact jail::role --nocapture")
+        .arg(std::env::current_exe().unwrap())
+        .env(ROLE, "without proc")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(r#"[[],"2\n"]"#), "{text}");
 }
 
 #[test]

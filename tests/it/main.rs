@@ -9,6 +9,7 @@
 )]
 
 mod auth;
+mod clients;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;
@@ -20,6 +21,11 @@ mod jail_escape;
 mod jail_suite;
 mod readme;
 mod server_calls;
+mod server_commands;
+mod server_life;
+mod server_load;
 mod server_protocol;
 mod server_store;
+mod sessions;
+mod stdio;
 mod support;

@@ -109,7 +109,8 @@ fn become_node(plan: &Plan) -> Result<std::convert::Infallible, StepError> {
     } else {
         plan.node.clone()
     };
-    let arguments = ["node", "-e", RUNNER];
+    // Its own name, in full, is what node knows itself by where there is no /proc.
+    let arguments = [&program, "-e", RUNNER];
     Err(kernel::execute(&program, &arguments, &environment(plan))).at("execute node")
 }
 

@@ -49,9 +49,9 @@ pub(super) fn whoami() -> BuiltIn {
             and why."
             .to_owned(),
         input: closed_object(&[], json!({})),
-        output: Some(closed_object(
-            &["principal", "client", "scopes", "authority"],
-            json!({
+        output: Some(json!({
+            "type": "object",
+            "properties": {
                 "principal": closed_object(
                     &["issuer", "subject"],
                     json!({ "issuer": text(), "subject": text() }),
@@ -62,8 +62,8 @@ pub(super) fn whoami() -> BuiltIn {
                     &["use", "admin"],
                     json!({ "use": verdict(), "admin": verdict() }),
                 ),
-            }),
-        )),
+            },
+        })),
         annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
         access: Access::Everybody(|tools, context, _| {
             let caller = context.caller;

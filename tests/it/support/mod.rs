@@ -5,7 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod idp;
 pub(crate) mod jail;
-pub(crate) mod program;
+pub(crate) mod pipe;
 pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};

@@ -9,6 +9,9 @@ use libc::c_ulong;
 
 use super::{c_text, checked, done};
 
+/// linux/statfs.h; not every C library's headers name it.
+const ST_RELATIME: c_ulong = 0x1000;
+
 /// mount(2); empty texts are null.
 pub(in crate::engine::jail) fn mount(
     source: &str,
@@ -49,7 +52,7 @@ pub(in crate::engine::jail) fn mount_flags(path: &str) -> io::Result<c_ulong> {
         (libc::ST_NOEXEC, libc::MS_NOEXEC),
         (libc::ST_NOATIME, libc::MS_NOATIME),
         (libc::ST_NODIRATIME, libc::MS_NODIRATIME),
-        (libc::ST_RELATIME, libc::MS_RELATIME),
+        (ST_RELATIME, libc::MS_RELATIME),
     ];
     let set = pairs.iter().filter(|(seen, _)| found.f_flag & seen != 0);
     Ok(set.fold(0, |all, (_, flag)| all | flag))

@@ -82,11 +82,11 @@ pub(in crate::engine::jail) fn install_filter(program: &[libc::sock_filter]) -> 
 
 /// A limit, soft and hard. `resource` is one of `RLIMIT_*`.
 pub(in crate::engine::jail) fn limit(resource: c_int, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 {
+    let limit = libc::rlimit {
         rlim_cur: value,
         rlim_max: value,
     };
-    let (none, old) = (0 as libc::pid_t, std::ptr::null_mut::<libc::rlimit64>());
+    let (none, old) = (0 as libc::pid_t, std::ptr::null_mut::<libc::rlimit>());
     // SAFETY: `limit` lives through the call; nothing is written back.
     let set = unsafe { libc::syscall(libc::SYS_prlimit64, none, resource, &raw const limit, old) };
     checked(set).map(drop)
