@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Authority;
+use crate::auth::{Authority, KeysError, Reach};
+use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
-use crate::base::secret::Secret;
 use crate::base::sys;
 use crate::config::{Config, GuardConfig, Transport};
 use crate::engine::jail::JailRefusal;
@@ -55,6 +55,8 @@ pub enum StartError {
     Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
+    /// Tokens could never be checked.
+    Keys(KeysError),
     /// The server cannot listen.
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
@@ -81,6 +83,7 @@ impl fmt::Display for StartError {
             }
             Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
+            Self::Keys(error) => write!(formatter, "{error}"),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
@@ -136,7 +139,7 @@ impl Core {
         let store = registry.store();
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let authority = Authority::new(admin_token(&config));
+        let authority = Authority::open(&config.auth, reach(&config)).map_err(StartError::Keys)?;
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
             Arc::clone(&engine),
@@ -167,6 +170,7 @@ pub struct App {
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
+    authority: Authority,
     readiness: Arc<Readiness>,
     place: String,
     store: Arc<dyn ToolStore>,
@@ -194,17 +198,23 @@ impl App {
         let listener = listen(&config.http).map_err(StartError::Http)?;
         let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*core.engine, &*core.store));
+        readiness.publish(check_all(&*core.engine, &*core.store, &core.authority));
         let services = Services {
             mcp: core.mcp,
-            authority: core.authority,
+            authority: core.authority.clone(),
             metrics: Arc::clone(&core.metrics),
             guard: core.guard,
             engine: Arc::clone(&core.engine),
             store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&core.engine, &core.store, &readiness, &core.metrics)?;
+        let upkeep = Upkeep::start(
+            &core.engine,
+            &core.store,
+            &core.authority,
+            &readiness,
+            &core.metrics,
+        )?;
         let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
             core.engine.stop(Deadline::after(LAST_REMOVALS));
             core.owners.retire();
@@ -215,6 +225,7 @@ impl App {
             tools: core.tools,
             engine: core.engine,
             engine_reason: core.engine_reason,
+            authority: core.authority,
             readiness,
             place: core.place,
             store: core.store,
@@ -232,11 +243,6 @@ impl App {
         let engine = self.engine.probe(deadline);
         let image = self.engine.probe_image(deadline);
         let tools = self.store.snapshot().tools().len();
-        let access = if self.config.auth.admin_token.is_some() {
-            "no authentication; admin acts need the admin token"
-        } else {
-            "no authentication: every caller on this machine is admin"
-        };
         let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
@@ -245,7 +251,7 @@ impl App {
              \x20 engine    {}: {state}{}{}\n\
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
-             \x20 access    {access}\n\
+             \x20 access    {}\n\
              \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
@@ -253,6 +259,7 @@ impl App {
             reason.unwrap_or_default(),
             image.detail,
             self.place,
+            self.authority.summary(),
         )
     }
 
@@ -283,10 +290,12 @@ impl App {
     }
 }
 
-/// On stdio the spawning user is admin, unless the token is asked for there, too.
-fn admin_token(config: &Config) -> Option<Secret> {
-    let token = config.auth.admin_token.clone();
-    token.filter(|_| config.transport == Transport::Http || config.auth.admin_token_required)
+fn reach(config: &Config) -> Reach {
+    match config.transport {
+        Transport::Stdio => Reach::Pipe,
+        Transport::Http if is_loopback(config.http.bind.ip()) => Reach::Loopback,
+        Transport::Http => Reach::Public,
+    }
 }
 
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
 use super::{CHECK_TIMEOUT, Core, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings};
-use crate::auth::Presented;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -47,7 +46,7 @@ impl StdioApp {
     /// [`StartError`].
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let core = Core::build(config, surroundings)?;
-        let caller = core.authority.let_in(Presented::default());
+        let caller = core.authority.local_caller();
         let limits = StdioLimits {
             max_line_bytes: core.config.http.max_request_bytes,
             workers: core.config.http.workers,

@@ -273,7 +273,6 @@ const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
 const LAYERS: &str = "dependencies from a package registry of your own";
 const SANDBOXES: &str = "long-lived sandboxes";
-const JWT: &str = "JWT authentication";
 const AUDIT: &str = "the audit log";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
@@ -411,7 +410,7 @@ pub static SETTINGS: &[Setting] = &[
         "length of that window"),
 
     row(Auth, "MCP_AUTH_MODE", Choice(&["none", "jwt"]), Is("none"),
-        "how callers prove who they are; none on loopback only").later_for(JWT, &["jwt"]),
+        "how callers prove who they are; none on loopback only"),
     row(Auth, "MCP_ALLOW_UNAUTHENTICATED", Bool, Is("false"),
         "allow MCP_AUTH_MODE=none on an address others can reach"),
     row(Auth, "MCP_REQUIRE_ADMIN_TOKEN", Bool, Depends("true when enterprise+http+jwt, else false"),
@@ -419,17 +418,17 @@ pub static SETTINGS: &[Setting] = &[
     row(Auth, "MCP_ADMIN_TOKEN", Kind::Token, Unset,
         "secret that allows changing tools; as a flag it shows in ps: use the file form"),
     row(Auth, "MCP_AUTH_JWKS_URL", Url(&["https", "http", "file"]), Unset,
-        "the issuer's keys; required with jwt; http:// on loopback only").later(JWT),
+        "the issuer's keys; required with jwt; http:// on loopback only"),
     row(Auth, "MCP_AUTH_ISSUER", Text(2048), Unset,
-        "the iss a token must have; required with jwt").later(JWT),
+        "the iss a token must have; required with jwt"),
     row(Auth, "MCP_AUTH_AUDIENCE", Text(2048), Unset,
-        "the aud a token must have; required with jwt").later(JWT),
+        "the aud a token must have; required with jwt"),
     row(Auth, "MCP_AUTH_CA_FILE", Path, Depends("$SSL_CERT_FILE, else the system bundle"),
-        "roots to trust for the keys' URL").later(JWT),
+        "roots to trust for the keys' URL"),
     row(Auth, "MCP_AUTH_REQUIRED_SCOPES", Csv(Item::Scope), Unset,
-        "scopes every token must have").later(JWT),
+        "scopes every token must have"),
     row(Auth, "MCP_AUTH_ADMIN_SCOPE", Kind::Scope, Is("mcp.admin"),
-        "scope that stands in for the admin token").later(JWT),
+        "scope that stands in for the admin token"),
 
     row(Audit, "MCP_AUDIT_ENABLED", Bool, Depends("true in enterprise, else false"),
         "write the audit log").later(AUDIT),

@@ -7,6 +7,7 @@ mod hang_up;
 mod mcp_endpoint;
 mod ops;
 mod origin;
+mod protected;
 mod readiness;
 mod response;
 mod route;
@@ -33,6 +34,7 @@ use crate::registry::ToolStore;
 pub use readiness::{Readiness, ReadyCheck};
 
 use origin::AccessRules;
+use protected::Resource;
 use runtime_dir::RuntimeDir;
 
 /// Workers of the ops lane; its answers take microseconds.
@@ -108,6 +110,7 @@ struct Shared {
     services: Services,
     routes: route::Routes,
     rules: AccessRules,
+    resource: Resource,
     gate_counters: std::sync::OnceLock<Arc<gate::Counters>>,
     workers: worker::Gauge,
     under_way: hang_up::UnderWay,
@@ -148,12 +151,14 @@ impl HttpServer {
         listener: TcpListener,
         services: Services,
     ) -> Result<Self, HttpError> {
+        let bound = listener.local_addr().unwrap_or(config.bind);
         let runtime_dir = RuntimeDir::make(&config.runtime_dir)
             .map_err(|error| HttpError::RuntimeDir(config.runtime_dir.clone(), error))?;
         let shared = Arc::new(Shared {
             services,
             routes: route::Routes::new(&config.path),
             rules: AccessRules::new(config, is_loopback(config.bind.ip())),
+            resource: Resource::new(config.public_url.as_deref(), &config.path, bound),
             gate_counters: std::sync::OnceLock::new(),
             workers: worker::Gauge::new(config.workers),
             under_way: hang_up::UnderWay::default(),

@@ -8,14 +8,14 @@ use super::answer::ToolAnswer;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
 use super::{Tools, content};
-use crate::auth::Caller;
+use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
 use crate::domain::run::{Cancel, Job, Observer, Returned};
 use crate::domain::tool::{Definition, Tool};
-use crate::guard::Refusal;
+use crate::guard::{Place, Refusal};
 use crate::metrics::{CallKind, Phase};
 use crate::schema::Schema;
 
@@ -33,9 +33,24 @@ pub struct CallContext<'a> {
     pub cancel: &'a Cancel,
 }
 
-/// There is no such tool, or none that this caller sees.
+/// There is no such tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownTool;
+
+/// Why a call is no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotCalled {
+    /// There is no such tool.
+    Unknown,
+    /// The caller's token lacks scopes; with more of them it could.
+    Denied(Denied),
+}
+
+impl From<UnknownTool> for NotCalled {
+    fn from(_: UnknownTool) -> Self {
+        Self::Unknown
+    }
+}
 
 /// What a call came to, with what metrics want to know of it.
 pub(super) struct Called {
@@ -43,6 +58,8 @@ pub(super) struct Called {
     pub(super) kind: CallKind,
     /// `ok` or a failure kind's name.
     pub(super) outcome: &'static str,
+    /// Where more scopes would have helped.
+    denied: Option<Denied>,
 }
 
 impl Called {
@@ -52,6 +69,20 @@ impl Called {
             answer,
             kind: CallKind::BuiltIn,
             outcome: "ok",
+            denied: None,
+        }
+    }
+
+    /// A call that its caller may not make.
+    fn denied(denied: Denied) -> Self {
+        let mut failure = Failure::new(FailureKind::Policy, denied.to_string());
+        if let Missing::Patience { retry_after_ms } = denied.missing {
+            failure = Failure::new(FailureKind::RateLimited, denied.to_string())
+                .retry_after(retry_after_ms);
+        }
+        Self {
+            denied: (!denied.scopes.is_empty()).then_some(denied),
+            ..Self::refused(CallKind::BuiltIn, failure)
         }
     }
 
@@ -66,6 +97,7 @@ impl Called {
             answer,
             kind,
             outcome: failure.kind.as_str(),
+            denied: None,
         }
     }
 
@@ -93,13 +125,13 @@ impl Tools {
     /// Calls a tool by either spelling of its name.
     ///
     /// # Errors
-    /// [`UnknownTool`]; every other trouble is an answer that says so.
+    /// [`NotCalled`]; every other trouble is an answer that says so.
     pub fn call(
         &self,
         context: &CallContext<'_>,
         name: &str,
         arguments: &JsonText,
-    ) -> Result<ToolAnswer, UnknownTool> {
+    ) -> Result<ToolAnswer, NotCalled> {
         let called = match self.resolve(name)? {
             Resolved::BuiltIn(tool) => self.call_built_in(context, tool, arguments),
             Resolved::Dynamic(tool) => {
@@ -113,7 +145,10 @@ impl Tools {
             }
         };
         self.metrics.count_call(called.kind, called.outcome);
-        Ok(called.answer)
+        match called.denied {
+            Some(denied) => Err(NotCalled::Denied(denied)),
+            None => Ok(called.answer),
+        }
     }
 
     fn call_built_in(
@@ -132,12 +167,9 @@ impl Tools {
                 let token = admin_token_argument(arguments);
                 match self
                     .authority
-                    .permit_admin(context.caller, token.as_deref())
+                    .permit_admin(context.caller, tool.name, token.as_deref())
                 {
-                    Err(denied) => {
-                        let failure = Failure::new(FailureKind::Policy, denied.to_string());
-                        Called::refused(kind, failure)
-                    }
+                    Err(denied) => Called::denied(denied),
                     Ok(permit) => match self.guard.admit(tool.name) {
                         Err(refusal) => Called::refused(kind, refused(refusal)),
                         Ok(()) => act(self, context, arguments, permit),
@@ -145,6 +177,11 @@ impl Tools {
                 }
             }
         }
+    }
+
+    /// A place for an act that may wait for a compiler.
+    pub(super) fn place(&self) -> Result<Place, Failure> {
+        self.guard.place().map_err(refused)
     }
 
     /// Calls a dynamic tool; `dynamic.tool.call` comes here too, so that both ways are one.
@@ -181,6 +218,7 @@ impl Tools {
                 answer,
                 kind: execution.kind,
                 outcome: "ok",
+                denied: None,
             },
             Err(failure) => {
                 log::debug!(

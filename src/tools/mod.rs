@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
-pub use call::{CallContext, UnknownTool};
+pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use description::INSTRUCTIONS;
 
