@@ -143,7 +143,8 @@ impl PostgresStore {
         })
     }
 
-    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all replicas.
+    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all
+    /// replicas.
     ///
     /// # Errors
     /// `Unusable` when the database does not answer.
