@@ -161,7 +161,8 @@ impl PostgresStore {
         })
     }
 
-    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all replicas.
+    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all
+    /// replicas.
     ///
     /// # Errors
     /// `Unusable` when the database does not answer.
@@ -174,7 +175,7 @@ impl PostgresStore {
         let key: Result<Vec<u8>, Fault> = self.shared.bounded(WRITE, |transaction| {
             let named = (&name as &(dyn ::postgres::types::ToSql + Sync), Type::TEXT);
             // A replica that may only read finds the key that another made.
-            if let Some(row) = transaction.query_typed_opt(&select, &[named.clone()])? {
+            if let Some(row) = transaction.query_typed_opt(&select, std::slice::from_ref(&named))? {
                 return Ok(row.try_get(0)?);
             }
             transaction.execute_typed(&insert, &[named.clone(), (&fresh, Type::BYTEA)])?;
