@@ -17,6 +17,9 @@ use crate::tools::Tools;
 
 /// How long a client stays that came for more than to ask.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long cancelled runs may take to be gone: a busy daemon needs seconds to start a container
+/// and to remove it, and before that nothing else can be known to be gone.
+const LAST_RUNS: Duration = Duration::from_secs(20);
 /// How often the end of the last runs is looked for.
 const LAST_RUNS_CHECK: Duration = Duration::from_millis(5);
 
@@ -80,14 +83,14 @@ impl StdioApp {
     pub fn stop(self) {
         self.tools.drain();
         self.tools.cancel_runs();
-        let removals = Deadline::after(LAST_REMOVALS);
-        while self.tools.unfinished_runs() > 0 && removals.remaining().is_some() {
+        let runs = Deadline::after(LAST_RUNS);
+        while self.tools.unfinished_runs() > 0 && runs.remaining().is_some() {
             std::thread::sleep(LAST_RUNS_CHECK);
         }
         if !self.server.finish(Deadline::after(LAST_ANSWERS)) {
             log::warn!("the last answers were not taken");
         }
-        if self.engine.stop(removals) == 0 {
+        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
             self.owners.retire();
         }
     }
