@@ -201,7 +201,7 @@ impl Pool {
 
     /// Hands a line to a worker, or gives it back when there are too many.
     fn submit(&mut self, line: Line) -> Result<(), Line> {
-        let (shared, bytes) = (&self.shared, line.len());
+        let (shared, bytes) = (&self.shared, line.size_bytes());
         let held = shared.pending_bytes.load(Ordering::Acquire);
         if self.queue.is_full() || held + bytes > shared.limits.buffer_bytes {
             return Err(line);
@@ -243,7 +243,9 @@ impl Pool {
 fn work(shared: &Shared, waiting: &Receiver<Line>) {
     while let Ok(line) = waiting.recv() {
         shared.answer(&line);
-        shared.pending_bytes.fetch_sub(line.len(), Ordering::AcqRel);
+        shared
+            .pending_bytes
+            .fetch_sub(line.size_bytes(), Ordering::AcqRel);
         drop(line);
         shared.pending.fetch_sub(1, Ordering::AcqRel);
         shared.idle.fetch_add(1, Ordering::AcqRel);

@@ -4,10 +4,10 @@ mod engine_choice;
 mod late_engine;
 mod over_stdio;
 mod owners;
+mod store;
 mod upkeep;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +15,24 @@ use crate::auth::{Authority, KeysError, Reach};
 use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
-use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig, Transport};
+use crate::config::{Config, GuardConfig, Transport};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
 use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
 use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
-use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
 pub use over_stdio::StdioApp;
+pub use store::{database_options, open_store};
 
 use engine_choice::start_engine;
 use late_engine::LateEngine;
-use owners::FileOwners;
+use owners::Instance;
+use store::Opened;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
@@ -102,30 +103,30 @@ struct Core {
     authority: Authority,
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
-    store_path: PathBuf,
+    place: String,
     store: Arc<dyn ToolStore>,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
 }
 
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
-        let store = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::new(&store.0)?);
-        Self::build_on(config, surroundings, store, &owners).inspect_err(|_| owners.retire())
+        let opened = store::open(&config.store)?;
+        let owners = Arc::clone(&opened.instance);
+        Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())
     }
 
     fn build_on(
         config: Config,
         surroundings: Surroundings,
-        (store, store_path): (FileStore, PathBuf),
-        owners: &Arc<FileOwners>,
+        opened: Opened,
     ) -> Result<Self, StartError> {
-        let as_owners = Arc::clone(owners) as Arc<dyn Owners>;
+        let (registry, owners) = (opened.registry, opened.instance);
+        let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
         let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
-                owners.register().map_err(StartError::Instance)?;
-                let key = store.session_key().map_err(StartError::SessionKey)?;
+                owners.register()?;
+                let key = registry.session_key()?;
                 let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
                 let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
                 (Some(sessions), engine, reason)
@@ -135,7 +136,7 @@ impl Core {
                 (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
-        let store: Arc<dyn ToolStore> = Arc::new(store);
+        let store = registry.store();
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
         let authority = Authority::open(&config.auth, reach(&config)).map_err(StartError::Keys)?;
@@ -156,9 +157,9 @@ impl Core {
             authority,
             metrics,
             guard,
-            store_path,
+            place: opened.place,
             store,
-            owners: Arc::clone(owners),
+            owners,
         })
     }
 }
@@ -171,11 +172,11 @@ pub struct App {
     engine_reason: Option<String>,
     authority: Authority,
     readiness: Arc<Readiness>,
-    store_path: PathBuf,
+    place: String,
     store: Arc<dyn ToolStore>,
     http: HttpServer,
     upkeep: Upkeep,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
 }
 
 impl fmt::Debug for App {
@@ -226,7 +227,7 @@ impl App {
             engine_reason: core.engine_reason,
             authority: core.authority,
             readiness,
-            store_path: core.store_path,
+            place: core.place,
             store: core.store,
             http,
             upkeep,
@@ -257,7 +258,7 @@ impl App {
             engine.detail,
             reason.unwrap_or_default(),
             image.detail,
-            self.store_path.display(),
+            self.place,
             self.authority.summary(),
         )
     }
@@ -287,22 +288,6 @@ impl App {
             self.owners.retire();
         }
     }
-}
-
-fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> {
-    let Backend::File(path) = &config.backend else {
-        return Err(StartError::NotAvailable("MCP_DYNAMIC_BACKEND=postgres"));
-    };
-    let options = FileStoreOptions {
-        path: path.clone(),
-        max_tools: config.max_tools,
-        read_only: config.access == Access::ReadOnly,
-    };
-    let store = FileStore::open(options).map_err(StartError::Registry)?;
-    Ok((
-        store,
-        std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-    ))
 }
 
 fn reach(config: &Config) -> Reach {

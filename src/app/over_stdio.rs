@@ -8,9 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
-use super::{
-    CHECK_TIMEOUT, Core, FileOwners, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings,
-};
+use super::{CHECK_TIMEOUT, Core, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings};
 use crate::base::deadline::Deadline;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -26,7 +24,7 @@ const LAST_RUNS_CHECK: Duration = Duration::from_millis(5);
 pub struct StdioApp {
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
     server: StdioServer,
     gone: Receiver<()>,
     _upkeep: Sender<()>,
@@ -58,7 +56,7 @@ impl StdioApp {
         log::info!(
             "dynamic-mcp {} serves on stdin and stdout; registry {}",
             env!("CARGO_PKG_VERSION"),
-            core.store_path.display()
+            core.place
         );
         let (server, gone) =
             StdioServer::start(core.mcp, caller, limits).map_err(StartError::Stdio)?;

@@ -32,7 +32,8 @@ pub(super) fn check_all(
         ReadyCheck {
             name: "registry",
             ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
+            detail: registry
+                .map_or_else(|error| error.to_string(), |()| store.backend().to_owned()),
         },
         ReadyCheck {
             name: "engine",

@@ -268,7 +268,6 @@ const GIB: u64 = 1 << 30;
 
 const ENTERPRISE: &str = "the enterprise profile";
 const OPS: &str = "a listener for the ops endpoints";
-const POSTGRES: &str = "the PostgreSQL backend";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
@@ -339,20 +338,20 @@ pub static SETTINGS: &[Setting] = &[
         "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
-        "where tools are kept").later_for(POSTGRES, &["postgres"]),
+        "where tools are kept"),
     row(Registry, "MCP_DYNAMIC_STORE", Path,
         Depends(".dynamic-mcp/tools.json; on stdio under $XDG_DATA_HOME/dynamic-mcp"),
         "the tools' file"),
     row(Registry, "MCP_DYNAMIC_MAX_TOOLS", int(1, 10_000), Is("256"), "most tools kept"),
     row(Registry, "MCP_DYNAMIC_READ_ONLY", Bool, Is("false"), "refuse every change of tools"),
     row(Registry, "MCP_DYNAMIC_PG_URL", Kind::PgUrl, Unset,
-        "database; required with postgres; away from loopback with sslmode").later(POSTGRES),
+        "database; required with postgres; away from loopback with sslmode"),
     row(Registry, "MCP_DYNAMIC_PG_SCHEMA", Kind::SqlIdentifier, Is("dynamic_mcp"),
-        "schema of our tables").later(POSTGRES),
+        "schema of our tables"),
     row(Registry, "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS", int(1, 100), Is("10"),
-        "attempts to reach the database at start").later(POSTGRES),
+        "attempts to reach the database at start"),
     row(Registry, "MCP_DYNAMIC_PG_INIT_BACKOFF_MS", int(1, 60_000), Is("1000"),
-        "pause between those attempts").later(POSTGRES),
+        "pause between those attempts"),
 
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
         "what confines code"),

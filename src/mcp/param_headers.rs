@@ -1,22 +1,12 @@
-//! `Mcp-Param-…`: arguments that a tool's author wants to be seen in headers, by the annotation
-//! `x-mcp-header` in the input schema (MCP 2026-07-28, basic/transports). Whoever reads the header
-//! and whoever reads the body must see the same.
+//! `Mcp-Param-…`: arguments that a tool's author wants to be seen in headers (MCP 2026-07-28,
+//! basic/transports). Whoever reads the header and whoever reads the body must see the same.
 
 use serde_json::Value;
 
 use super::classify::{decode_header, mismatch};
 use super::jsonrpc::RpcError;
 use crate::domain::json::JsonText;
-
-const ANNOTATION: &str = "x-mcp-header";
-/// Most annotations of one schema that are looked at.
-const MAX_ANNOTATIONS: usize = 128;
-
-/// One annotated property.
-struct Annotated<'a> {
-    header: String,
-    path: Vec<&'a str>,
-}
+use crate::schema::{ParamHeader, param_headers};
 
 /// Compares the headers with the arguments; `given` are lower-case names without the prefix, and
 /// their values.
@@ -25,56 +15,26 @@ pub(super) fn check(
     arguments: &JsonText,
     given: &[(String, String)],
 ) -> Result<(), RpcError> {
-    if !schema.text().contains(ANNOTATION) {
+    // Most schemas have none; whoever spells it with escapes has none either.
+    if !schema.text().contains("x-mcp-header") {
         return Ok(());
     }
     // What cannot be read as values, the tool's own checks refuse.
     let (Ok(schema), Ok(arguments)) = (schema.value(), arguments.value()) else {
         return Ok(());
     };
-    let mut annotated = Vec::new();
-    collect(&schema, &[], &mut annotated);
-    annotated
+    param_headers(&schema)
         .iter()
-        .try_for_each(|property| compare(property, &arguments, given))
-}
-
-/// Only properties reached through `properties` alone count.
-fn collect<'a>(schema: &'a Value, path: &[&'a str], found: &mut Vec<Annotated<'a>>) {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for (name, property) in properties.into_iter().flatten() {
-        if found.len() >= MAX_ANNOTATIONS {
-            return;
-        }
-        let path = [path, &[name.as_str()]].concat();
-        let header = property.get(ANNOTATION).and_then(Value::as_str);
-        let kind = property.get("type").and_then(Value::as_str);
-        if let (Some(header), Some("string" | "integer" | "boolean")) = (header, kind)
-            && is_token(header)
-        {
-            let header = header.to_ascii_lowercase();
-            found.push(Annotated {
-                header,
-                path: path.clone(),
-            });
-        }
-        collect(property, &path, found);
-    }
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_part)
+        .try_for_each(|header| compare(header, &arguments, given))
 }
 
 fn compare(
-    property: &Annotated<'_>,
+    property: &ParamHeader,
     arguments: &Value,
     given: &[(String, String)],
 ) -> Result<(), RpcError> {
-    let fault = |what: &str| Err(mismatch(format!("Mcp-Param-{} {what}", property.header)));
-    let mut values = given.iter().filter(|(name, _)| *name == property.header);
+    let fault = |what: &str| Err(mismatch(format!("Mcp-Param-{} {what}", property.name)));
+    let mut values = given.iter().filter(|(name, _)| *name == property.name);
     let (value, another) = (values.next(), values.next());
     if another.is_some() {
         return fault("occurs twice");

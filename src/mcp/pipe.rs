@@ -43,14 +43,9 @@ impl Line {
         !self.flights.is_empty()
     }
 
-    /// In bytes.
-    pub fn len(&self) -> usize {
+    /// What it holds in memory, in bytes.
+    pub fn size_bytes(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// An internal error as the answer to each of its requests that may take long.

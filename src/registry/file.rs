@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::atomic_file;
-use super::decide::{decide_create, decide_delete, decide_update};
+use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
 use super::session_key;
 use super::shared_file::{SharedFile, unwritable};
 use super::snapshot::Snapshot;
-use super::{StoreError, ToolStore};
+use super::{Imported, OnCollision, StoreError, ToolStore};
 use crate::base::clock;
 use crate::base::ids::random_bytes;
 use crate::domain::tool::{Definition, Tool, ToolName};
@@ -159,6 +159,29 @@ impl ToolStore for FileStore {
             let others = snapshot.tools().iter().filter(|other| other.name != *name);
             Ok((tool, others.cloned().collect()))
         })
+    }
+
+    fn import(
+        &self,
+        tools: &[Arc<Tool>],
+        on_collision: OnCollision,
+    ) -> Result<Imported, StoreError> {
+        let max_tools = self.max_tools.min(document::MAX_TOOLS);
+        self.shared.write(|snapshot| {
+            let now = clock::now_rfc3339();
+            let import = decide_import(snapshot, tools, on_collision, max_tools, &now)?;
+            let replaced = |tool: &&Arc<Tool>| {
+                let mut replaced = import.replaced.iter();
+                replaced.any(|next| next.name == tool.name)
+            };
+            let kept = snapshot.tools().iter().filter(|tool| !replaced(tool));
+            let changed = import.added.iter().chain(&import.replaced);
+            Ok((import.counts(), kept.chain(changed).cloned().collect()))
+        })
+    }
+
+    fn backend(&self) -> &'static str {
+        "file"
     }
 
     fn health(&self) -> Result<(), StoreError> {

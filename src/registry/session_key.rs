@@ -25,11 +25,16 @@ pub(super) fn load_or_create(path: &Path) -> io::Result<[u8; SESSION_KEY_BYTES]>
     let lock = atomic_file::sibling(path, ".lock");
     let held = atomic_file::lock(&lock, Instant::now() + LOCK_WAIT)?;
     let _held = held.ok_or_else(|| io::Error::other("another process holds it locked"))?;
-    if let Some(key) = load(path)? {
-        return Ok(key);
-    }
-    let key = random_bytes();
-    atomic_file::replace(path, |out| writeln!(out, "{}", hex(&key)))?;
+    let key = match load(path)? {
+        Some(key) => key,
+        None => {
+            let key = random_bytes();
+            atomic_file::replace(path, |out| writeln!(out, "{}", hex(&key)))?;
+            key
+        }
+    };
+    // Needed once only. Who waits for it sees that it is gone, and takes another.
+    atomic_file::remove_if_present(&lock)?;
     Ok(key)
 }
 
@@ -71,6 +76,7 @@ mod tests {
         });
         assert!(keys.iter().all(|key| *key == keys[0]));
         assert_eq!(load_or_create(&path).unwrap(), keys[0]);
+        assert!(!scratch.path("session.key.lock").exists());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_ne!(load_or_create(&scratch.path("other.key")).unwrap(), keys[0]);
     }

@@ -99,10 +99,10 @@ impl SharedFile {
     }
 
     /// One write: `decide` sees the newest tools and says what is answered and what is stored.
-    pub(super) fn write(
+    pub(super) fn write<T>(
         &self,
-        decide: impl FnOnce(&Snapshot) -> Result<(Arc<Tool>, Vec<Arc<Tool>>), StoreError>,
-    ) -> Result<Arc<Tool>, StoreError> {
+        decide: impl FnOnce(&Snapshot) -> Result<(T, Vec<Arc<Tool>>), StoreError>,
+    ) -> Result<T, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
         }
@@ -222,7 +222,7 @@ impl SharedFile {
 }
 
 /// Names of old stores that are served though no new tool may have them.
-fn warn_of_names(before: &Snapshot, tools: &[Arc<Tool>]) {
+pub(super) fn warn_of_names(before: &Snapshot, tools: &[Arc<Tool>]) {
     let fresh = || {
         let names = tools.iter().map(|tool| &tool.name);
         names.filter(|name| before.get(name.as_str()).is_none())
@@ -270,7 +270,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::{Value, json};
 
 use crate::support::engine::await_that;
-use crate::support::http::{Connection, Reply};
+use crate::support::http::{Connection, Reply, failure};
 use crate::support::pipe::MODERN_META;
 use crate::support::server::{Folder, Server};
 
@@ -239,6 +239,17 @@ fn headers_name_arguments_where_authors_want_it() {
     check(arguments, &[region, region, count], bad.clone());
     check("{}", &[region], bad);
     // Neither handshake clients nor other tools know of it.
+    let wrong = json!({"type": "object", "properties": {
+        "list": {"type": "array", "x-mcp-header": "List"}}});
+    let refused = server.call(
+        "dynamic.tool.create",
+        json!({"tool": {"name": "by.list", "description": "d", "inputSchema": wrong,
+            "code": "return 1"}}),
+    );
+    assert!(
+        failure(&refused).contains("fits into a header"),
+        "{refused}"
+    );
     let result = server.call("by.region", json!({"region": "eu", "count": 2}));
     assert_eq!(result.get("isError"), None, "{result}");
 

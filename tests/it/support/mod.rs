@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod idp;
 pub(crate) mod jail;
 pub(crate) mod pipe;
+pub(crate) mod postgres;
 pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
