@@ -37,10 +37,10 @@ use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is left for the answers of cancelled runs, and for their containers to go.
+/// What is left after the grace: for the answers of cancelled runs, and for all containers to go.
 /// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(5);
+const LAST_REMOVALS: Duration = Duration::from_secs(8);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -216,8 +216,9 @@ impl App {
             &core.metrics,
         )?;
         let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
-            core.engine.stop(Deadline::after(LAST_REMOVALS));
-            core.owners.retire();
+            if core.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+                core.owners.retire();
+            }
             StartError::Http(error)
         })?;
         Ok(Self {
@@ -278,13 +279,14 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
+        let end = Deadline::after(self.config.shutdown_grace + LAST_REMOVALS);
         while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
         self.upkeep.stop();
         self.http.stop(LAST_ANSWERS);
-        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+        if self.engine.stop(end) == 0 {
             self.owners.retire();
         }
     }
