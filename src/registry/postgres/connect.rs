@@ -1,9 +1,8 @@
 //! Connections: the driver's settings, the handshake that it leaves to us, the pool.
 //!
 //! The driver is told that TLS begins at once, whatever `sslmode` says, so that every byte of every
-//! connection passes through a [`Timed`] socket of ours: we ask for TLS ourselves, or go on
-//! plainly. No session state is set on pooled connections: they may be PgBouncer's, in transaction
-//! mode.
+//! connection passes through a [`Timed`] socket of ours: we ask for TLS ourselves, or go on plain.
+//! No session state is set on pooled connections: they may be PgBouncer's, in transaction mode.
 
 use std::fmt;
 use std::future::Future;

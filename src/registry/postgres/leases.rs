@@ -11,7 +11,8 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use postgres::types::{ToSql, Type};
 
 use super::fault::Fault;
-use super::{PostgresStore, Shared, StoreError, WRITE, unusable};
+use super::shared::Shared;
+use super::{PostgresStore, StoreError, WRITE, unusable};
 use crate::base::ids;
 
 /// How often a lease is renewed, and when it is over.
