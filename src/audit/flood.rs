@@ -223,9 +223,8 @@ mod tests {
     fn a_proven_caller_is_written_once_in_five_minutes() {
         let (start, mut proven) = (Instant::now(), Proven::default());
         let actor = refusal("a").actor;
-        let mut at = |seconds, token: &str| {
-            proven.note(start + Duration::from_secs(seconds), &actor, token)
-        };
+        let mut at =
+            |seconds, token: &str| proven.note(start + Duration::from_secs(seconds), &actor, token);
         assert!(at(0, "x"));
         assert!(!at(299, "x"));
         assert!(at(299, "y"), "another token");

@@ -279,7 +279,10 @@ impl Log {
         )
     }
 
-    fn ask(&self, request: impl FnOnce(Sender<writer::Reply>) -> Request) -> Result<u64, Unaudited> {
+    fn ask(
+        &self,
+        request: impl FnOnce(Sender<writer::Reply>) -> Request,
+    ) -> Result<u64, Unaudited> {
         let deadline = Instant::now() + PATIENCE;
         let (reply, answer) = crossbeam_channel::bounded(1);
         let answer = match self.requests.send_deadline(request(reply), deadline) {
@@ -290,6 +293,17 @@ impl Log {
             (Some(seq), _) => Ok(seq),
             (None, AuditFailure::GoOn) => Ok(0),
             (None, AuditFailure::Refuse) => Err(Unaudited),
+        }
+    }
+}
+
+impl Drop for Log {
+    /// Waits for the writer, so that the file and its lock are free afterwards.
+    fn drop(&mut self) {
+        let (nobody, _) = crossbeam_channel::bounded(0);
+        drop(std::mem::replace(&mut self.requests, nobody));
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
         }
     }
 }

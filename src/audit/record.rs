@@ -166,9 +166,8 @@ fn shorten_all(value: &Value, limit: usize) -> Value {
         Value::String(text) => Value::String(shorten(text, limit)),
         Value::Array(items) => items.iter().map(|item| shorten_all(item, limit)).collect(),
         Value::Object(fields) => {
-            let each = |(key, value): (&String, &Value)| {
-                (shorten(key, limit), shorten_all(value, limit))
-            };
+            let each =
+                |(key, value): (&String, &Value)| (shorten(key, limit), shorten_all(value, limit));
             Value::Object(fields.iter().map(each).collect())
         }
         plain => plain.clone(),
@@ -388,14 +387,14 @@ pub(super) fn read_line(line: &[u8]) -> Result<Sealed, LineFault> {
     }
     let fields: Fields = serde_json::from_slice(line).map_err(|_| LineFault::Shape)?;
     let digest: [u8; 32] = Sha256::digest(text).into();
-    let hash = read_hash(&fields.hash).ok_or(LineFault::Shape)?;
-    if hash != digest {
+    // The digits as we write them: capital ones are a change too.
+    if fields.hash != hex(&digest) {
         return Err(LineFault::Hash);
     }
     Ok(Sealed {
         seq: fields.seq,
         prev: read_hash(&fields.prev).ok_or(LineFault::Shape)?,
-        hash,
+        hash: digest,
         action: fields.action,
         broken: fields.details.chain_break.map(|mark| mark.reason),
     })

@@ -333,7 +333,10 @@ impl Writer {
         match self.log.mend(&trouble) {
             Ok(reason) => {
                 // What an earlier trouble had to say and could not is not forgotten.
-                let mut broken = self.broken.take().unwrap_or_else(|| ChainBreak::new(reason));
+                let mut broken = self
+                    .broken
+                    .take()
+                    .unwrap_or_else(|| ChainBreak::new(reason));
                 broken.unrecorded = self.unrecorded;
                 self.broken = Some(broken);
                 self.unsynced_since.get_or_insert_with(Instant::now);

@@ -264,9 +264,21 @@ impl Metrics {
         )
         .sample(&[], self.panics.load(Ordering::Relaxed) as f64);
         let audit = [
-            ("audit_written_total", "Lines of the audit log.", &self.audit_written),
-            ("audit_failed_total", "Acts that could not be audited.", &self.audit_failed),
-            ("audit_bytes_total", "Bytes of the audit log.", &self.audit_bytes),
+            (
+                "audit_written_total",
+                "Lines of the audit log.",
+                &self.audit_written,
+            ),
+            (
+                "audit_failed_total",
+                "Acts that could not be audited.",
+                &self.audit_failed,
+            ),
+            (
+                "audit_bytes_total",
+                "Bytes of the audit log.",
+                &self.audit_bytes,
+            ),
         ];
         for (name, help, count) in audit {
             text.counter(name, help)
