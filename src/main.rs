@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    dynamic_mcp::engine::jail::launch_if_asked();
     dynamic_mcp::cli::run(std::env::args_os().skip(1))
 }

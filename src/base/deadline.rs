@@ -45,6 +45,11 @@ pub trait TimedSocket: Read + Write {
     /// # Errors
     /// As the operating system says.
     fn bound_writes(&self, limit: Duration) -> io::Result<()>;
+    /// Makes reads return at once, or wait again.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn wait_for_reads(&self, wait: bool) -> io::Result<()>;
 }
 
 macro_rules! timed_socket {
@@ -55,6 +60,9 @@ macro_rules! timed_socket {
             }
             fn bound_writes(&self, limit: Duration) -> io::Result<()> {
                 self.set_write_timeout(Some(limit))
+            }
+            fn wait_for_reads(&self, wait: bool) -> io::Result<()> {
+                self.set_nonblocking(!wait)
             }
         }
     };
@@ -83,6 +91,16 @@ impl<S: TimedSocket> Deadlined<S> {
     /// The socket.
     pub fn socket(&self) -> &S {
         &self.socket
+    }
+
+    /// Whether the peer is there and has sent nothing, without waiting.
+    pub fn is_silent(&mut self) -> bool {
+        let looked = self
+            .socket
+            .wait_for_reads(false)
+            .and_then(|()| self.socket.read(&mut [0]));
+        let silent = looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.socket.wait_for_reads(true).is_ok() && silent
     }
 
     fn remaining(&self) -> io::Result<Duration> {
@@ -130,6 +148,17 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let again = socket.read(&mut [0; 8]).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_look_at_a_peer_does_not_wait() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut socket = Deadlined::new(ours, Deadline::after(Duration::from_secs(60)));
+        assert!(socket.is_silent());
+        theirs.write_all(b"x").unwrap();
+        assert!(!socket.is_silent());
+        drop(theirs);
+        assert!(!socket.is_silent());
     }
 
     #[test]

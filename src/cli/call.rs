@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::client::{address, exchange};
 use super::{fail, print};
@@ -53,35 +54,57 @@ pub(super) fn call(config: &Config, name: &str, arguments: Option<&str>) -> Exit
     }
 }
 
+/// The parts of an answer that are shown. What the tool gave is printed as it came: its own order
+/// of names, its own digits.
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<AnswerError>,
+    result: Option<AnswerResult>,
+}
+
+#[derive(Deserialize)]
+struct AnswerError {
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerResult {
+    #[serde(default)]
+    content: Vec<JsonText>,
+    structured_content: Option<JsonText>,
+    #[serde(default)]
+    is_error: bool,
+}
+
 fn show(status: u16, body: &[u8]) -> ExitCode {
-    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-        return fail(1, &format!("the answer (HTTP {status}) is not JSON"));
+    let answer: Answer = match serde_json::from_slice(body) {
+        Ok(answer) => answer,
+        Err(_) => return fail(1, &format!("the answer (HTTP {status}) is not MCP")),
     };
-    if let Some(error) = answer.get("error") {
-        let message = error
-            .get("message")
-            .and_then(Value::as_str)
-            .unwrap_or("no message");
-        return fail(1, message);
-    }
-    let result = answer.get("result").unwrap_or(&Value::Null);
-    let blocks = result
-        .get("content")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let texts: Vec<String> = blocks
-        .iter()
-        .map(|block| match block.get("text").and_then(Value::as_str) {
-            Some(text) => text.to_owned(),
-            None => block.to_string(),
-        })
-        .collect();
-    if result.get("isError").and_then(Value::as_bool) == Some(true) {
+    let result = match (answer.error, answer.result) {
+        (Some(error), _) => return fail(1, &error.message),
+        (None, Some(result)) => result,
+        (None, None) => return fail(1, "the answer has neither a result nor an error"),
+    };
+    let texts: Vec<String> = result.content.iter().map(shown_block).collect();
+    if result.is_error {
         return fail(1, &texts.join("\n"));
     }
-    match result.get("structuredContent") {
-        Some(structured) => print(&structured.to_string()),
+    match result.structured_content {
+        Some(structured) => print(structured.text()),
         None => print(&texts.join("\n")),
+    }
+}
+
+/// A text block's text; any other block as it is.
+fn shown_block(block: &JsonText) -> String {
+    #[derive(Deserialize)]
+    struct Text {
+        text: String,
+    }
+    match serde_json::from_str::<Text>(block.text()) {
+        Ok(block) => block.text,
+        Err(_) => block.text().to_owned(),
     }
 }

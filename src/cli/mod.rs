@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::app::Surroundings;
 use crate::config::{Disk, Environment};
 use args::{Command, Invocation};
 
@@ -31,7 +32,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let argument = |index: usize| invocation.arguments.get(index).map(String::as_str);
     match invocation.command {
-        Command::Serve => serve::serve(loaded, environment.home()),
+        Command::Serve => {
+            let surroundings = Surroundings {
+                home: environment.home(),
+                search_path: environment.search_path(),
+            };
+            serve::serve(loaded, surroundings)
+        }
         Command::Config => print(&config::config_text(&loaded)),
         Command::Healthcheck => healthcheck::healthcheck(&loaded.config),
         Command::Call => call::call(&loaded.config, argument(0).unwrap_or_default(), argument(1)),

@@ -1,11 +1,10 @@
 //! The `serve` command: logging, the running server, and the signals that end it.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::App;
+use crate::app::{App, Surroundings};
 use crate::base::clock::now_rfc3339;
 use crate::base::sys;
 use crate::config::{Loaded, Transport};
@@ -15,7 +14,7 @@ use crate::config::{LogConfig, LogFormat};
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Serves until a signal comes.
-pub(super) fn serve(loaded: Loaded, home: Option<PathBuf>) -> ExitCode {
+pub(super) fn serve(loaded: Loaded, surroundings: Surroundings) -> ExitCode {
     let config = loaded.config;
     start_log(&config.log);
     for warning in &loaded.warnings {
@@ -27,7 +26,7 @@ pub(super) fn serve(loaded: Loaded, home: Option<PathBuf>) -> ExitCode {
     if let Err(error) = sys::block_termination() {
         return super::fail(1, &format!("signals cannot be caught: {error}"));
     }
-    let app = match App::start(config, home) {
+    let app = match App::start(config, surroundings) {
         Ok(app) => app,
         Err(error) => return super::fail(1, &error.to_string()),
     };

@@ -4,6 +4,7 @@
 //! environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,11 @@ impl Environment {
     /// The user's own folder, where one is named.
     pub fn home(&self) -> Option<PathBuf> {
         self.foreign("HOME").map(PathBuf::from)
+    }
+
+    /// `PATH`.
+    pub fn search_path(&self) -> Option<OsString> {
+        self.foreign("PATH").map(OsString::from)
     }
 
     /// A variable that is not one of ours (`HOME`, `XDG_…`); empty counts as absent there.

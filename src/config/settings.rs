@@ -271,9 +271,7 @@ const ENTERPRISE: &str = "the enterprise profile";
 const SESSIONS: &str = "session lifetime";
 const OPS: &str = "a listener for the ops endpoints";
 const POSTGRES: &str = "the PostgreSQL backend";
-const NODE: &str = "the node engine";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
-const POOL: &str = "the warm pool";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
 const LAYERS: &str = "dependencies from a package registry of your own";
@@ -360,7 +358,7 @@ pub static SETTINGS: &[Setting] = &[
         "pause between those attempts").later(POSTGRES),
 
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
-        "what confines code").later_for(NODE, &["node"]),
+        "what confines code"),
     row(Engine, "DOCKER_HOST", Kind::DockerHost, Is("unix:///var/run/docker.sock"),
         "the Docker daemon").flag_name(FlagName::None).later_for(REMOTE_DAEMON, &["tcp://"]),
     row(Engine, "DOCKER_TLS_VERIFY", Bool, Is("false"),
@@ -386,7 +384,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_PULL_POLICY", Choice(&["missing", "never"]), Is("missing"),
         "whether absent images are pulled; never where there is no network"),
     row(Engine, "MCP_SANDBOX_WARM_POOL", int(0, 64), Is("2"),
-        "containers parked per image").later(POOL),
+        "sandboxes parked ahead of calls, an image"),
     row(Engine, "MCP_SANDBOX_REUSE", Choice(&["never", "tool"]), Is("never"),
         "whether a container serves later calls of the same tool and principal").later(REUSE),
     row(Engine, "MCP_SANDBOX_RUNTIME", Kind::Runtime, Depends("the daemon's default"),
@@ -402,7 +400,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),
         "most sandboxes").later(SANDBOXES),
     row(Engine, "MCP_NODE_UNSAFE", Bool, Is("false"),
-        "run the node engine without its jail: for a throw-away machine only").later(NODE),
+        "run the node engine without its jail: for a throw-away machine only"),
 
     row(Guard, "MCP_TOOL_MAX_CONCURRENCY", int(1, 10_000), Depends("8, or MCP_HTTP_WORKERS − 8"),
         "runs at a time; at most MCP_HTTP_WORKERS − 8"),

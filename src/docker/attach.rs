@@ -68,6 +68,11 @@ impl Attached {
             .map_err(DockerError::from_io)
     }
 
+    /// Whether the streams are open and nothing has come, without waiting.
+    pub fn is_silent(&mut self) -> bool {
+        self.stream.buffer().is_empty() && self.stream.get_mut().is_silent()
+    }
+
     /// Waits for output and hands every piece to `take`; `false` once the streams have ended.
     ///
     /// # Errors

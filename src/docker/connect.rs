@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Type};
 
 use super::DockerError;
 use crate::base::deadline::{Deadline, Deadlined};
@@ -46,7 +49,7 @@ impl Endpoint {
     ) -> Result<Socket, DockerError> {
         match self {
             Self::Unix(path) => {
-                let stream = UnixStream::connect(path)
+                let stream = connect_unix(path, deadline)
                     .map_err(|error| unreachable_socket(path, home, &error))?;
                 Ok(Socket(Deadlined::new(stream, deadline)))
             }
@@ -62,6 +65,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Connecting waits while the listener's queue is full, as long as the send timeout says (unix(7)).
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
+    let timeout = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(timeout))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
 fn unreachable_socket(path: &Path, home: Option<&Path>, error: &io::Error) -> DockerError {
     let path = path.to_owned();
     match error.kind() {
@@ -71,7 +83,8 @@ fn unreachable_socket(path: &Path, home: Option<&Path>, error: &io::Error) -> Do
         },
         io::ErrorKind::PermissionDenied => DockerError::PermissionDenied { path },
         io::ErrorKind::ConnectionRefused => DockerError::NotListening { path },
-        _ => DockerError::Unreachable(error.kind()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => DockerError::TimedOut,
+        kind => DockerError::Unreachable(kind),
     }
 }
 
@@ -108,6 +121,10 @@ fn other_sockets(missing: &Path, home: Option<&Path>) -> Vec<PathBuf> {
 pub(super) struct Socket(Deadlined<UnixStream>);
 
 impl Socket {
+    pub(super) fn is_silent(&mut self) -> bool {
+        self.0.is_silent()
+    }
+
     pub(super) fn set_deadline(&mut self, deadline: Deadline) {
         self.0.set_deadline(deadline);
     }

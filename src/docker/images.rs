@@ -35,7 +35,8 @@ pub struct PullProgress {
 impl PullProgress {
     /// Whole percent, 0 while nothing is known.
     pub fn percent(self) -> u64 {
-        (self.done * 100)
+        self.done
+            .saturating_mul(100)
             .checked_div(self.total)
             .unwrap_or(0)
             .min(100)

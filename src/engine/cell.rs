@@ -46,6 +46,12 @@ pub(super) trait Cell {
 
     /// How the process ended, once its streams have; waits a little for the news.
     fn exit(&mut self, deadline: Deadline) -> Result<Exit, Failure>;
+
+    /// Whether a cell that nobody has spoken to yet has ended by itself.
+    fn has_ended(&mut self) -> bool;
+
+    /// Kills what is inside and waits until it is gone.
+    fn destroy(self: Box<Self>);
 }
 
 /// The exit of a runner that never said `done`, as the caller reads it.

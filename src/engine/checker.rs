@@ -1,12 +1,13 @@
-//! One long-lived container per image that compiles code and never runs it, so that an author hears
+//! One long-lived cell per image that compiles code and never runs it, so that an author hears
 //! of a syntax error before the tool is stored. Replaced after 1,000 checks or 10 minutes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::cell::{Cell, Heard, Output};
-use super::docker_engine::{DockerCell, Forge};
+use super::cell::{Heard, Output};
+use super::conversation::none_in_time;
+use super::forge::{Forge, ReadyCell};
 use super::frames::{CompileError, FrameReader, FromRunner, ToRunner};
 use super::labels::Kind;
 use crate::base::deadline::Deadline;
@@ -24,7 +25,7 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Checker {
-    cell: DockerCell,
+    cell: ReadyCell,
     checks: u32,
     born: Instant,
 }
@@ -33,12 +34,12 @@ type Slot = Arc<Mutex<Option<Checker>>>;
 
 /// The checkers in use, one slot an image.
 pub(super) struct Checkers {
-    forge: Arc<Forge>,
+    forge: Arc<dyn Forge>,
     slots: Mutex<HashMap<ImageRef, Slot>>,
 }
 
 impl Checkers {
-    pub(super) fn new(forge: Arc<Forge>) -> Self {
+    pub(super) fn new(forge: Arc<dyn Forge>) -> Self {
         Self {
             forge,
             slots: Mutex::new(HashMap::new()),
@@ -51,9 +52,12 @@ impl Checkers {
         code: &str,
         deadline: Deadline,
     ) -> Result<(), Failure> {
-        let image = self.forge.images.admit(image)?;
+        let image = self.forge.admit(image)?;
         let slot = self.slot(&image);
         let mut guard = lock_before(&slot, deadline)?;
+        if deadline.remaining().is_none() {
+            return Err(none_in_time());
+        }
         let reused = guard.as_ref().is_some_and(Checker::is_fresh);
         if !reused {
             *guard = None;
@@ -115,7 +119,7 @@ impl Checkers {
         let Some(living) = checker else {
             unreachable!("it was just made")
         };
-        let answered = living.ask(code, deadline.or_earlier(Deadline::after(CHECK_TIMEOUT)));
+        let answered = living.ask(code, deadline);
         if answered.is_err() {
             *checker = None;
         }
@@ -138,7 +142,8 @@ impl Checker {
         self.checks < MAX_CHECKS && self.born.elapsed() < MAX_AGE
     }
 
-    fn ask(&mut self, code: &str, deadline: Deadline) -> Result<Option<CompileError>, Failure> {
+    fn ask(&mut self, code: &str, patience: Deadline) -> Result<Option<CompileError>, Failure> {
+        let deadline = patience.or_earlier(Deadline::after(CHECK_TIMEOUT));
         self.checks += 1;
         let nonce = random_hex();
         let mut frames = FrameReader::new(MAX_ANSWER_BYTES);
@@ -165,6 +170,9 @@ impl Checker {
             match (answer.take(), heard) {
                 (Some(error), _) => return Ok(error),
                 (None, Heard::Output) => {}
+                (None, Heard::Silence) if patience.remaining().is_none() => {
+                    return Err(none_in_time());
+                }
                 (None, Heard::Silence | Heard::End) => {
                     let message =
                         "the code could not be compiled in time or memory: make it smaller";

@@ -20,6 +20,8 @@ const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// What a frame needs around the result it carries, in bytes.
 const FRAME_OVERHEAD_BYTES: usize = 128 * 1024;
+/// What the runner is written for.
+const OLDEST_NODE: u32 = 20;
 /// How often a silent run is asked whether it was cancelled.
 const CANCEL_CHECK: Duration = Duration::from_millis(50);
 /// What code gets to react to `ctx.signal` before its cell is destroyed.
@@ -35,8 +37,8 @@ pub(super) fn none_in_time() -> Failure {
     Failure::new(FailureKind::Busy, message).retry_after(1000)
 }
 
-/// Waits until the runner says that it is ready; its Node version.
-pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<String, Failure> {
+/// Waits until the runner says that it is ready, on a Node.js that suits.
+pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<(), Failure> {
     let mut frames = FrameReader::new(FRAME_OVERHEAD_BYTES);
     let mut stderr = Tail::new(STDERR_TAIL_BYTES);
     let mut node = None;
@@ -50,7 +52,7 @@ pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<Str
             Output::Printed(bytes) => stderr.push(bytes),
         })?;
         match (node.take(), heard) {
-            (Some(version), _) => return Ok(version),
+            (Some(version), _) => return suits(&version),
             (None, Heard::Output) => {}
             (None, Heard::Silence) => {
                 return Err(none_in_time());
@@ -72,6 +74,19 @@ pub(super) fn await_ready(cell: &mut dyn Cell, deadline: Deadline) -> Result<Str
     }
 }
 
+fn suits(node: &str) -> Result<(), Failure> {
+    let major = node.split('.').next().and_then(|major| major.parse().ok());
+    if major.is_some_and(|major: u32| major >= OLDEST_NODE) {
+        return Ok(());
+    }
+    let message = format!(
+        "the image cannot run tools: its Node.js is {}; images need sh and Node.js {OLDEST_NODE} \
+         or newer",
+        clip(node, 40)
+    );
+    Err(Failure::new(FailureKind::Policy, message))
+}
+
 /// Sends the job to a ready runner and stays with it to its end.
 pub(super) fn converse(
     cell: &mut dyn Cell,
@@ -80,7 +95,6 @@ pub(super) fn converse(
     cancel: &Cancel,
     observer: &mut dyn Observer,
 ) -> Ended {
-    let began = Instant::now();
     let conversation = Conversation {
         cell,
         deadline: Deadline::after(job.timeout),
@@ -92,11 +106,7 @@ pub(super) fn converse(
         finished: false,
         aborted: false,
     };
-    let outcome = conversation.run(job, cancel, observer);
-    Ended {
-        outcome,
-        duration: began.elapsed(),
-    }
+    conversation.run(job, cancel, observer)
 }
 
 struct Conversation<'a> {
@@ -119,14 +129,11 @@ pub(super) fn cancelled() -> Failure {
 }
 
 impl Conversation<'_> {
-    fn run(
-        mut self,
-        job: &Job,
-        cancel: &Cancel,
-        observer: &mut dyn Observer,
-    ) -> Result<Returned, Failure> {
+    fn run(mut self, job: &Job, cancel: &Cancel, observer: &mut dyn Observer) -> Ended {
+        let began = Instant::now();
         let outcome = self.stay(job, cancel, observer);
-        outcome.map_err(|mut failure| {
+        let duration = began.elapsed();
+        let outcome = outcome.map_err(|mut failure| {
             self.hear_out();
             // Code that heard of the cancellation and stopped did as it was told.
             if self.aborted && failure.kind == FailureKind::Threw {
@@ -137,7 +144,8 @@ impl Conversation<'_> {
             let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
             failure.stderr = text.get(start..).unwrap_or_default().to_owned();
             failure
-        })
+        });
+        Ended { outcome, duration }
     }
 
     fn stay(

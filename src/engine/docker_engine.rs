@@ -6,10 +6,13 @@ use std::time::{Duration, SystemTime};
 use super::cell::{Cell, Exit, Heard, Output};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, cancelled, converse, none_in_time};
+use super::conversation::{await_ready, none_in_time};
 use super::disposal::Disposal;
+use super::forge::{Forge, ReadyCell};
 use super::images::{Images, unavailable};
 use super::labels::{Kind, labels};
+use super::one_shot::run_once;
+use super::pool::{Pool, PoolCounts};
 use super::reaper::{Owners, reap};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
@@ -36,12 +39,15 @@ pub struct EngineSettings {
     pub nano_cpus: u64,
     /// Longest result, in bytes of JSON text.
     pub max_output_bytes: usize,
+    /// Containers parked ahead of calls, an image.
+    pub warm_pool: usize,
 }
 
 /// Runs jobs in single-use containers of one daemon.
 pub struct DockerEngine {
-    forge: Arc<Forge>,
+    forge: Arc<ContainerForge>,
     checkers: Checkers,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for DockerEngine {
@@ -54,11 +60,11 @@ impl std::fmt::Debug for DockerEngine {
 }
 
 /// Makes containers whose runner is ready, and sees to their end.
-pub(super) struct Forge {
+struct ContainerForge {
     daemon: Arc<Daemon>,
     settings: EngineSettings,
     owners: Arc<dyn Owners>,
-    pub(super) images: Arc<Images>,
+    images: Arc<Images>,
     disposal: Arc<Disposal>,
 }
 
@@ -79,16 +85,22 @@ impl DockerEngine {
             settings.pull_policy,
         ));
         let disposal = Arc::new(Disposal::start(Arc::clone(&daemon))?);
-        let forge = Arc::new(Forge {
+        let forge = Arc::new(ContainerForge {
             daemon,
             settings,
             owners,
             images,
             disposal,
         });
+        let shared = Arc::clone(&forge) as Arc<dyn Forge>;
+        let pool = Pool::start(Arc::clone(&shared), forge.settings.warm_pool)?;
+        if let Ok(image) = forge.images.admit(None) {
+            pool.prepare(&image, None);
+        }
         Ok(Self {
-            checkers: Checkers::new(Arc::clone(&forge)),
+            checkers: Checkers::new(shared),
             forge,
+            pool,
         })
     }
 }
@@ -115,47 +127,16 @@ impl Engine for DockerEngine {
         observer: &mut dyn Observer,
     ) -> Ended {
         let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
-        let never_ran = |failure| Ended {
-            outcome: Err(failure),
-            duration: Duration::ZERO,
-        };
-        if cancel.is_cancelled() {
-            return never_ran(cancelled());
-        }
-        if acquire.remaining().is_none() {
-            return never_ran(none_in_time());
-        }
-        let made = self
-            .admit(job.image.as_ref(), &job.dependencies)
-            .and_then(|()| {
-                self.forge.make(
-                    job.image.as_ref(),
-                    Kind::OneShot,
-                    &job.label,
-                    lifetime,
-                    acquire,
-                )
-            });
-        let mut cell = match made {
-            Ok(cell) => cell,
-            Err(failure) => return never_ran(failure),
-        };
-        if cancel.is_cancelled() {
-            cell.destroy();
-            return never_ran(cancelled());
-        }
         let limit = self.forge.settings.max_output_bytes;
-        let ended = converse(&mut cell, job, limit, cancel, observer);
-        let still_running = ended.outcome.as_ref().is_err_and(|failure| {
-            !matches!(
-                failure.kind,
-                FailureKind::Threw | FailureKind::InvalidResult
-            )
-        });
-        if still_running {
-            cell.destroy();
-        }
-        ended
+        run_once(job, acquire, limit, cancel, observer, || {
+            self.admit(job.image.as_ref(), &job.dependencies)?;
+            let image = self.forge.images.admit(job.image.as_ref())?;
+            if let Some(parked) = self.pool.take(&image) {
+                return Ok(parked);
+            }
+            self.forge
+                .make(Some(&image), Kind::OneShot, &job.label, lifetime, acquire)
+        })
     }
 
     fn check(
@@ -183,6 +164,10 @@ impl Engine for DockerEngine {
         }
     }
 
+    fn pool_counts(&self) -> PoolCounts {
+        self.pool.counts()
+    }
+
     fn probe_image(&self, deadline: Deadline) -> Check {
         let (ready, detail) = self.forge.images.describe_default(deadline);
         Check { ready, detail }
@@ -190,6 +175,7 @@ impl Engine for DockerEngine {
 
     fn tidy(&self, deadline: Deadline) -> usize {
         self.checkers.retire();
+        self.pool.retire();
         match reap(&self.forge.daemon, self.forge.owners.as_ref(), deadline) {
             Ok(reaped) => {
                 if reaped > 0 {
@@ -205,6 +191,7 @@ impl Engine for DockerEngine {
     }
 
     fn stop(&self, deadline: Deadline) -> usize {
+        self.pool.stop();
         self.checkers.clear();
         let left = self.forge.disposal.finish(deadline);
         if left > 0 {
@@ -214,16 +201,19 @@ impl Engine for DockerEngine {
     }
 }
 
-impl Forge {
-    /// A container of the image whose runner is ready.
-    pub(super) fn make(
+impl Forge for ContainerForge {
+    fn admit(&self, asked: Option<&ImageRef>) -> Result<ImageRef, Failure> {
+        self.images.admit(asked)
+    }
+
+    fn make(
         &self,
         asked: Option<&ImageRef>,
         kind: Kind,
         tool: &str,
         lifetime: Duration,
         deadline: Deadline,
-    ) -> Result<DockerCell, Failure> {
+    ) -> Result<ReadyCell, Failure> {
         let name = self.images.admit(asked)?;
         let image = self.images.find(&name, deadline)?;
         let is_podman = self.daemon.is_podman();
@@ -261,12 +251,12 @@ impl Forge {
         };
         cell.start(deadline)?;
         await_ready(&mut cell, deadline)?;
-        Ok(cell)
+        Ok(Box::new(cell))
     }
 }
 
 /// One container with its streams. Dropping it has it removed soon.
-pub(super) struct DockerCell {
+struct DockerCell {
     forge_disposal: Arc<Disposal>,
     daemon: Arc<Daemon>,
     id: String,
@@ -290,14 +280,6 @@ impl DockerCell {
             ),
             other => late_or_away(other),
         })
-    }
-
-    /// Kills the container and waits until it is gone.
-    fn destroy(mut self) {
-        // A daemon with output that nobody takes would wait with the kill.
-        self.streams = None;
-        let id = std::mem::take(&mut self.id);
-        self.forge_disposal.now(&id);
     }
 }
 
@@ -361,5 +343,16 @@ impl Cell for DockerCell {
             }
             Err(error) => Err(unavailable(&error)),
         }
+    }
+    fn has_ended(&mut self) -> bool {
+        // A parked runner says nothing; one that did is not to be trusted.
+        !self.streams.as_mut().is_some_and(Attached::is_silent)
+    }
+
+    fn destroy(mut self: Box<Self>) {
+        // A daemon with output that nobody takes would wait with the kill.
+        self.streams = None;
+        let id = std::mem::take(&mut self.id);
+        self.forge_disposal.now(&id);
     }
 }

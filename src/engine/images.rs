@@ -135,13 +135,14 @@ impl Images {
             }
             states.insert(image.clone(), State::Pulling(PullProgress::default()));
         }
-        let (images, image) = (Arc::clone(self), image.clone());
-        let pull = move || images.pull_to_the_end(&image);
+        let (images, pulled) = (Arc::clone(self), image.clone());
+        let pull = move || images.pull_to_the_end(&pulled);
         if let Err(error) = std::thread::Builder::new()
             .name("pull".to_owned())
             .spawn(pull)
         {
             log::error!("no thread to pull an image with: {error}");
+            self.forget(image);
         }
     }
 

@@ -7,9 +7,13 @@ pub mod container_spec;
 mod conversation;
 mod disposal;
 mod docker_engine;
+mod forge;
 mod frames;
 mod images;
+pub mod jail;
 mod labels;
+mod one_shot;
+mod pool;
 mod reaper;
 
 use crate::base::deadline::Deadline;
@@ -20,6 +24,7 @@ use crate::domain::tool::Dependency;
 
 pub use crate::config::PullPolicy;
 pub use docker_engine::{DockerEngine, EngineSettings};
+pub use pool::PoolCounts;
 pub use reaper::Owners;
 
 /// What `/readyz` and the banner say of one thing.
@@ -70,6 +75,9 @@ pub trait Engine: Send + Sync {
 
     /// Whether the default image is there, from what is known without waiting long.
     fn probe_image(&self, deadline: Deadline) -> Check;
+
+    /// Sandboxes parked ahead of calls, and how many calls found one.
+    fn pool_counts(&self) -> PoolCounts;
 
     /// Periodic upkeep: removes what dead instances and expired runs left behind; how many.
     fn tidy(&self, deadline: Deadline) -> usize;

@@ -16,6 +16,7 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
         expose_gate(counters, &mut text);
     }
     expose_guard(shared, &mut text);
+    expose_pool(shared, &mut text);
     expose_registry(shared, &mut text);
     expose_process(&mut text);
     text.finish()
@@ -77,6 +78,18 @@ fn expose_guard(shared: &Shared, text: &mut Exposition) {
             counts.rejected_concurrency as f64,
         )
         .sample(&[("kind", "rate")], counts.rejected_rate as f64);
+}
+
+fn expose_pool(shared: &Shared, text: &mut Exposition) {
+    let counts = shared.services.engine.pool_counts();
+    text.gauge("pool_parked", "Sandboxes parked ahead of calls.")
+        .sample(&[], counts.parked as f64);
+    text.counter(
+        "pool_takes_total",
+        "Calls by whether a parked sandbox was there.",
+    )
+    .sample(&[("result", "hit")], counts.hits as f64)
+    .sample(&[("result", "miss")], counts.misses as f64);
 }
 
 fn expose_registry(shared: &Shared, text: &mut Exposition) {

@@ -4,7 +4,7 @@
 use tiny_http::{Method, Request};
 
 use super::Shared;
-use super::response::{Answer, header, is_repeated};
+use super::response::{Answer, combined, header, is_repeated};
 use crate::auth::Presented;
 use crate::base::secret::Secret;
 use crate::mcp::{ClientHeaders, Reply, Transport, Verdict};
@@ -50,17 +50,11 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
-    for name in [
-        "MCP-Protocol-Version",
-        "Mcp-Method",
-        "Mcp-Name",
-        "x-mcp-admin-token",
-    ] {
-        if is_repeated(request, name) {
-            return Answer::error(400, &format!("the header {name} occurs twice"));
-        }
+    if is_repeated(request, "x-mcp-admin-token") {
+        return Answer::error(400, "the header x-mcp-admin-token occurs twice");
     }
-    let text = |name| header(request, name).map(str::to_owned);
+    // Given twice, a value is a list, which equals nothing that a message says.
+    let text = |name| combined(request, name);
     let transport = Transport::Http(ClientHeaders {
         protocol_version: text("MCP-Protocol-Version"),
         method: text("Mcp-Method"),
@@ -106,7 +100,7 @@ fn check_media_types(request: &Request) -> Option<Answer> {
             "the Content-Type must be application/json",
         ));
     }
-    let accepts = header(request, "Accept").is_none_or(|accept| {
+    let accepts = combined(request, "Accept").is_none_or(|accept| {
         accept.split(',').map(media_type).any(|kind| {
             [
                 "application/json",

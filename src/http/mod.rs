@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::auth::Authority;
 use crate::base::address::is_loopback;
 use crate::config::HttpConfig;
+use crate::engine::Engine;
 use crate::gate::{self, Gate, GateError, Lane, Limits, Listen};
 use crate::guard::Guard;
 use crate::mcp;
@@ -51,6 +52,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// For its gauges.
     pub guard: Arc<Guard>,
+    /// For its gauges.
+    pub engine: Arc<dyn Engine>,
     /// For its gauges.
     pub store: Arc<dyn ToolStore>,
     /// What `/readyz` says.

@@ -115,6 +115,17 @@ pub(super) fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a
     found.map(|header| header.value.as_str().trim())
 }
 
+/// All values of a request's field as the one list that they mean (RFC 9110, section 5.3).
+pub(super) fn combined(request: &Request, name: &'static str) -> Option<String> {
+    let values: Vec<&str> = request
+        .headers()
+        .iter()
+        .filter(|header| header.field.equiv(name))
+        .map(|header| header.value.as_str().trim())
+        .collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
 /// Whether a field occurs more than once.
 pub(super) fn is_repeated(request: &Request, name: &'static str) -> bool {
     request

@@ -107,12 +107,27 @@ pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<E
 fn legacy(request: &Request<'_>, header: Option<&str>) -> Result<Era, RpcError> {
     let unknown = header.filter(|version| !revision::is_legacy(version));
     match unknown {
-        Some(_) if request.method != "initialize" => Err(RpcError::new(
-            code::INVALID_REQUEST,
-            "MCP-Protocol-Version names a version that is not served",
-        )),
+        Some(_) if request.method != "initialize" => Err(unserved_header()),
         _ => Ok(Era::Legacy),
     }
+}
+
+/// Judges what is posted beside requests: it needs no envelope, but a version that is served.
+pub(super) fn check_posted(transport: &Transport) -> Result<(), RpcError> {
+    match transport {
+        Transport::Http(headers) => match headers.protocol_version.as_deref() {
+            Some(version) if !revision::is_legacy(version) && version != MODERN => {
+                Err(unserved_header())
+            }
+            _ => Ok(()),
+        },
+        Transport::Stdio => Ok(()),
+    }
+}
+
+fn unserved_header() -> RpcError {
+    let message = "MCP-Protocol-Version names a version that is not served";
+    RpcError::new(code::INVALID_REQUEST, message)
 }
 
 fn short_meta(key: &str) -> RpcError {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::classify::{Era, Transport, classify};
+use super::classify::{Era, Transport, check_posted, classify};
 use super::jsonrpc::{
     Body, Message, Rejected, Request, RpcError, code, error_text, parse, result_text,
 };
@@ -33,7 +33,12 @@ impl Server {
     ) -> Reply {
         let request = match message {
             Err(rejected) => return malformed(rejected.id, &rejected.error),
-            Ok(Message::Notification { .. } | Message::Response) => return Reply::Accepted,
+            Ok(Message::Notification { .. } | Message::Response) => {
+                return match check_posted(transport) {
+                    Ok(()) => Reply::Accepted,
+                    Err(error) => malformed(None, &error),
+                };
+            }
             Ok(Message::Request(request)) => request,
         };
         let era = match classify(&request, transport) {

@@ -7,8 +7,9 @@ use super::classify::Era;
 use crate::domain::json::JsonText;
 use crate::tools::{ListedTool, ToolAnswer};
 
-/// How long a client may keep a list, in milliseconds: tools come and go at any time.
-const LIST_TTL_MS: u64 = 1000;
+/// How long a client may keep a list, in milliseconds. Not at all: who has made a tool lists again
+/// at once, and would not find it.
+const LIST_TTL_MS: u64 = 0;
 
 /// Name and version, as `serverInfo`.
 pub(super) fn server_info() -> Value {

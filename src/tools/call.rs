@@ -102,7 +102,15 @@ impl Tools {
     ) -> Result<ToolAnswer, UnknownTool> {
         let called = match self.resolve(name)? {
             Resolved::BuiltIn(tool) => self.call_built_in(context, tool, arguments),
-            Resolved::Dynamic(tool) => self.call_dynamic(context, &tool, arguments),
+            Resolved::Dynamic(tool) => {
+                let mut called = self.call_dynamic(context, &tool, arguments);
+                // Structured content fits the outputSchema, always: clients compare even failures
+                // with it, and would show that they differ in place of what went wrong.
+                if called.answer.is_error && tool.definition.output_schema.is_some() {
+                    called.answer.structured_content = None;
+                }
+                called
+            }
         };
         self.metrics.count_call(called.kind, called.outcome);
         Ok(called.answer)

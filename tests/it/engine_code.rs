@@ -3,7 +3,8 @@
 
 use dynamic_mcp::engine::Engine;
 
-use crate::support::engine::{Fixture, failure_text, job, matches, patience, table};
+use super::Fixture;
+use crate::support::engine::{Runs as _, failure_text, job, matches, patience, table};
 
 /// Code that does not compile, or does though it looks otherwise.
 const SYNTAX: &str = r#"
@@ -107,7 +108,7 @@ fn syntax_errors_are_found_before_anything_runs() {
     for (code, expected) in table(SYNTAX) {
         let checked = fixture.engine.check(None, &code, patience());
         let got = checked.map_or_else(|failure| failure_text(&failure), |()| "compiles".to_owned());
-        if !matches(expected, &got) {
+        if !matches(&expected, &got) {
             wrong += &format!("{code}\n  want {expected}\n  got  {got}\n");
         }
     }
@@ -172,14 +173,14 @@ return [process.cwd(), Object.keys(process.env).sort(), process.env.HOME, proces
   process.env.TZ, new Date(0).getTimezoneOffset(), process.env.PATH.includes('/bin')]
 => ["/workspace",["HOME","PATH","TMPDIR","TZ"],"/workspace","/tmp","UTC",0,true]
 
-const {execSync} = require('child_process');
-return execSync('env').toString().trim().split('\n').map(line => line.split('=')[0]).sort()
-=> ["HOME","PATH","PWD"…"TMPDIR","TZ"]
+const {execFileSync} = require('child_process');
+return JSON.parse(execFileSync(process.execPath, ['-p', 'JSON.stringify(Object.keys(process.env).sort())']))
+=> ["HOME","PATH","TMPDIR","TZ"]
 
 let read = '';
 for await (const chunk of process.stdin) read += chunk;
-return [read, require('fs').readFileSync(0, 'utf8'), require('child_process').execSync('cat', {stdio: ['inherit', 'pipe']}).toString()]
-=> ["","",""]
+return [read, require('fs').readFileSync(0, 'utf8'), require('child_process').execFileSync(process.execPath, ['-p', 'require(`fs`).readFileSync(0, `utf8`).length'], {stdio: ['inherit', 'pipe']}).toString()]
+=> ["","","0\n"]
 
 return ['runJob', 'writeLine', 'listener', 'reallyExit', 'toJson', 'stringify', 'exports',
   '__filename', '__dirname', 'AsyncFunction', 'MAX_DEPTH', 'kept'].filter(name => eval('typeof ' + name) !== 'undefined')

@@ -9,7 +9,8 @@ use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Observer};
 use dynamic_mcp::engine::Engine;
 
-use crate::support::engine::{Fixture, job, kind_of, outcome_text, patience};
+use super::Fixture;
+use crate::support::engine::{Runs as _, job, kind_of, outcome_text, patience};
 
 /// Writes down what it hears; answers questions by their key; may cancel on the first word.
 #[derive(Default)]
@@ -60,7 +61,8 @@ fn progress_and_logs_arrive_in_order() {
          ctx.progress('3', 4.5, {toString: () => 'm\\ud800'});
          ctx.log('info', {a: [1, undefined]}); ctx.log('emergency'); ctx.log('debug', 'text');
          const refused = [];
-         for (const act of [() => ctx.log('loud', 1), () => ctx.log('info', 1n), () => ctx.progress(Symbol()),
+         for (const act of [() => ctx.log('loud', 1), () => ctx.log('info', 1n),
+             () => ctx.progress(Symbol()),
              () => ctx.log('info', 'x'.repeat(70000)), () => { 'use strict'; ctx.progress = 1; }])
            try { act(); refused.push('accepted'); } catch (error) { refused.push(error.message); }
          return refused",
@@ -150,8 +152,10 @@ fn cancellation_reaches_the_code_and_ends_it() {
     for code in [
         "ctx.progress(0); while (true) {}",
         "ctx.progress(0); await new Promise(resolve => setTimeout(resolve, 1e6))",
-        "process.on('SIGTERM', () => {}); ctx.progress(0); await new Promise(() => setInterval(() => {}, 9))",
-        "ctx.progress(0); await require('timers/promises').setTimeout(1e6, 0, {signal: ctx.signal})",
+        "process.on('SIGTERM', () => {}); ctx.progress(0);
+         await new Promise(() => setInterval(() => {}, 9))",
+        "ctx.progress(0);
+         await require('timers/promises').setTimeout(1e6, 0, {signal: ctx.signal})",
         "ctx.signal.addEventListener('abort', () => process.exit(3)); ctx.progress(0);
          await new Promise(resolve => setTimeout(resolve, 1e6))",
     ] {
@@ -209,7 +213,10 @@ fn a_call_that_finds_no_place_in_time_is_refused_and_leaves_nothing() {
                         .engine
                         .run(&job, acquire, &Cancel::default(), &mut Scribe::default());
                 let Err(failure) = ended.outcome else { return };
-                assert_eq!(failure.kind, FailureKind::Busy, "{millis} ms: {failure:?}");
+                // A daemon that says nothing at all in that time counts as away.
+                let silent = failure.message == "the Docker daemon did not answer in time";
+                let busy = failure.kind == FailureKind::Busy;
+                assert!(busy || (silent && millis > 0), "{millis} ms: {failure:?}");
                 assert!(failure.retry_after_ms.is_some(), "{failure:?}");
                 refused.fetch_add(1, Ordering::Relaxed);
             });

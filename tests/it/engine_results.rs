@@ -1,6 +1,7 @@
 //! What a returned value becomes (contract, section 5a, "Return").
 
-use crate::support::engine::{Fixture, job, settings};
+use super::Fixture;
+use crate::support::engine::{Runs as _, job, settings};
 
 #[test]
 fn values_become_json() {
@@ -35,7 +36,8 @@ return new Date(NaN)
 return {u: undefined, f() {}, s: Symbol('x'), n: null, nan: NaN, inf: -Infinity,
   a: [undefined, () => 1, Symbol('y'), NaN], d: new Date(1), b: new Boolean(false),
   big: 1e21, 'k\ud800': 'x\udc00y'}
-=> {"n":null,"nan":null,"inf":null,"a":[null,null,null,null],"d":"1970-01-01T00:00:00.001Z","b":false,"big":1e+21,"k�":"x�y"}
+=> {"n":null,"nan":null,"inf":null,"a":[null,null,null,null],
+=> "d":"1970-01-01T00:00:00.001Z","b":false,"big":1e+21,"k�":"x�y"}
 
 const shared = {x: 1};
 return {a: shared, b: [shared, shared]}
@@ -201,7 +203,8 @@ return {a: 'x'.repeat(1e8)}
 fn content_blocks_are_told_from_values() {
     Fixture::new().check(
         r#"
-return ctx.content([{type: 'text', text: 'a'}, {type: 'image', data: 'AA==', mimeType: 'image/png'}])
+return ctx.content([{type: 'text', text: 'a'},
+  {type: 'image', data: 'AA==', mimeType: 'image/png'}])
 => content [{"type":"text","text":"a"},{"type":"image","data":"AA==","mimeType":"image/png"}]
 
 return ctx.content([])

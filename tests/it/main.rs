@@ -8,9 +8,16 @@
     clippy::indexing_slicing
 )]
 
-mod engine_code;
-mod engine_conversation;
-mod engine_endings;
-mod engine_limits;
-mod engine_results;
+mod docker_errors;
+mod docker_suite;
+mod engine_checker;
+mod engine_hardening;
+mod engine_images;
+mod engine_lifecycle;
+mod jail;
+mod jail_suite;
+mod readme;
+mod server_calls;
+mod server_protocol;
+mod server_store;
 mod support;

@@ -47,7 +47,7 @@ const RESERVED: &[Reserved] = &[
     // The gate's tests drive it in front of the real thing.
     reserved("tiny_http", &["http/", "gate/tests/"]),
     reserved("mio", &["gate/"]),
-    reserved("socket2", &["gate/"]),
+    reserved("socket2", &["gate/", "docker/connect"]),
     reserved("httparse", &["gate/", "base/http1"]),
     reserved("ureq", &["auth/jwks"]),
     reserved("postgres", &["registry/postgres"]),
@@ -55,7 +55,8 @@ const RESERVED: &[Reserved] = &[
     reserved("r2d2_postgres", &["registry/postgres"]),
     Reserved {
         path: "std::env",
-        homes: &["config/", "cli/", "cli.rs", "main.rs"],
+        // The jail's launcher and first process are programs of their own.
+        homes: &["config/", "cli/", "cli.rs", "main.rs", "engine/jail/"],
         free_in_tests: true,
     },
 ];

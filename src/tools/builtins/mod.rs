@@ -217,6 +217,10 @@ mod tests {
                     tool.name
                 );
                 assert_eq!(output["type"], "object", "{}", tool.name);
+                // Clients compare failures with it as well.
+                let failure = json!({ "ok": false, "error": {}, "durationMs": 0 });
+                let fits = Schema::compile(&output).unwrap().validate(&failure);
+                assert!(fits.is_ok(), "{}: {fits:?}", tool.name);
             }
             assert!(tool.description.chars().count() <= 4000, "{}", tool.name);
         }

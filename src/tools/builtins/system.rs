@@ -13,15 +13,15 @@ pub(super) fn health() -> BuiltIn {
         title: "Health",
         description: "Whether the server is up: status, version and uptime.".to_owned(),
         input: closed_object(&[], json!({})),
-        output: Some(closed_object(
-            &["status", "service", "version", "uptimeSeconds"],
-            json!({
+        output: Some(json!({
+            "type": "object",
+            "properties": {
                 "status": { "type": "string" },
                 "service": { "type": "string" },
                 "version": { "type": "string" },
                 "uptimeSeconds": { "type": "integer", "minimum": 0 },
-            }),
-        )),
+            },
+        })),
         annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
         access: Access::Everybody(|tools, _, _| {
             Called::value(ToolAnswer::value(JsonText::from_value(&json!({

@@ -37,6 +37,7 @@ pub(crate) fn settings() -> EngineSettings {
         memory_bytes: 256 << 20,
         nano_cpus: 1_000_000_000,
         max_output_bytes: 200_000,
+        warm_pool: 0,
     }
 }
 
@@ -51,22 +52,103 @@ pub(crate) fn job(code: &str, args: &str) -> Job {
     }
 }
 
-/// Cases as text: the lines of a code, then a line `=> ` and what is expected, where `…` stands for
-/// any text. Empty lines between cases do not count.
-pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, &str)> {
-    let mut lines = cases.lines();
+/// Cases as text: the lines of a code, then `=> ` and what is expected, where `…` stands for any
+/// text; an expectation of several such lines is their text in one. Empty lines between cases do
+/// not count.
+pub(crate) fn table(cases: &str) -> impl Iterator<Item = (String, String)> {
+    let mut lines = cases.lines().peekable();
     std::iter::from_fn(move || {
-        let mut code = Vec::new();
-        for line in lines.by_ref() {
-            match line.strip_prefix("=> ") {
-                Some(expected) => return Some((code.join("\n"), expected)),
-                None if code.is_empty() && line.is_empty() => {}
-                None => code.push(line),
+        let (mut code, mut expected) = (Vec::new(), String::new());
+        while let Some(line) = lines.next() {
+            if let Some(part) = line.strip_prefix("=> ") {
+                expected += part;
+                if !lines.peek().is_some_and(|next| next.starts_with("=> ")) {
+                    return Some((code.join("\n"), expected));
+                }
+            } else if !(code.is_empty() && line.is_empty()) {
+                code.push(line);
             }
         }
         assert!(code.is_empty(), "a case without expectation: {code:?}");
         None
     })
+}
+
+/// Running jobs on one engine, whichever.
+pub(crate) trait Runs: Sync {
+    fn engine(&self) -> &dyn Engine;
+
+    fn run(&self, job: &Job) -> Ended {
+        self.run_observed(job, &mut Silent)
+    }
+
+    fn run_observed(&self, job: &Job, observer: &mut dyn Observer) -> Ended {
+        self.engine()
+            .run(job, patience(), &Cancel::default(), observer)
+    }
+
+    fn value(&self, code: &str) -> String {
+        self.value_of(&job(code, "{}"))
+    }
+
+    fn value_of(&self, job: &Job) -> String {
+        match self.run(job).outcome {
+            Ok(Returned::Value(value)) => value.text().to_owned(),
+            other => panic!("{}: {other:?}", job.code),
+        }
+    }
+
+    fn failure(&self, code: &str) -> Failure {
+        self.failure_of(&job(code, "{}"))
+    }
+
+    fn failure_of(&self, job: &Job) -> Failure {
+        let Err(failure) = self.run(job).outcome else {
+            panic!("it must fail: {}", job.code)
+        };
+        failure
+    }
+
+    /// Runs the codes of a [`table`] without arguments; each [`outcome_text`] must match.
+    fn check(&self, cases: &str) {
+        let jobs: Vec<_> = table(cases)
+            .map(|(code, expected)| (job(&code, "{}"), expected))
+            .collect();
+        self.check_jobs(&jobs);
+    }
+
+    /// Runs jobs, some at the same time, and reports all differences at once.
+    fn check_jobs(&self, cases: &[(Job, impl AsRef<str> + Sync)]) {
+        let next = AtomicUsize::new(0);
+        let differences = Mutex::new(String::new());
+        let work = || {
+            while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let expected = expected.as_ref();
+                let got = outcome_text(&self.run(job).outcome);
+                if !matches(expected, &got) {
+                    let (code, got) = (clip(&job.code, 400), clip(&got, 400));
+                    let mut differences = differences.lock().unwrap();
+                    writeln!(differences, "{code}\n  want {expected}\n  got  {got}").unwrap();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS.min(cases.len()) {
+                scope.spawn(work);
+            }
+        });
+        let differences = differences.into_inner().unwrap();
+        assert!(differences.is_empty(), "\n{differences}");
+    }
+}
+
+/// An engine on any daemon, even one that is not there.
+pub(crate) fn start_engine(daemon: &Arc<Daemon>, settings: EngineSettings) -> DockerEngine {
+    let owners = KnownOwners {
+        own: format!("test-{}", random_hex()),
+        ..KnownOwners::default()
+    };
+    DockerEngine::start(Arc::clone(daemon), settings, Arc::new(owners)).unwrap()
 }
 
 /// An engine that leaves nothing behind, or its test fails.
@@ -97,69 +179,15 @@ impl Fixture {
             daemon,
         }
     }
+}
 
-    pub(crate) fn run(&self, job: &Job) -> Ended {
-        self.run_observed(job, &mut Silent)
+impl Runs for Fixture {
+    fn engine(&self) -> &dyn Engine {
+        &self.engine
     }
+}
 
-    pub(crate) fn run_observed(&self, job: &Job, observer: &mut dyn Observer) -> Ended {
-        self.engine
-            .run(job, patience(), &Cancel::default(), observer)
-    }
-
-    pub(crate) fn value(&self, code: &str) -> String {
-        self.value_of(&job(code, "{}"))
-    }
-
-    pub(crate) fn value_of(&self, job: &Job) -> String {
-        match self.run(job).outcome {
-            Ok(Returned::Value(value)) => value.text().to_owned(),
-            other => panic!("{}: {other:?}", job.code),
-        }
-    }
-
-    pub(crate) fn failure(&self, code: &str) -> Failure {
-        self.failure_of(&job(code, "{}"))
-    }
-
-    pub(crate) fn failure_of(&self, job: &Job) -> Failure {
-        let Err(failure) = self.run(job).outcome else {
-            panic!("it must fail: {}", job.code)
-        };
-        failure
-    }
-
-    /// Runs the codes of a [`table`] without arguments; each [`outcome_text`] must match.
-    pub(crate) fn check(&self, cases: &str) {
-        let jobs: Vec<_> = table(cases)
-            .map(|(code, expected)| (job(&code, "{}"), expected))
-            .collect();
-        self.check_jobs(&jobs);
-    }
-
-    /// Runs jobs, some at the same time, and reports all differences at once.
-    pub(crate) fn check_jobs(&self, cases: &[(Job, &str)]) {
-        let next = AtomicUsize::new(0);
-        let differences = Mutex::new(String::new());
-        let work = || {
-            while let Some((job, expected)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let got = outcome_text(&self.run(job).outcome);
-                if !matches(expected, &got) {
-                    let (code, got) = (clip(&job.code, 400), clip(&got, 400));
-                    let mut differences = differences.lock().unwrap();
-                    writeln!(differences, "{code}\n  want {expected}\n  got  {got}").unwrap();
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..THREADS.min(cases.len()) {
-                scope.spawn(work);
-            }
-        });
-        let differences = differences.into_inner().unwrap();
-        assert!(differences.is_empty(), "\n{differences}");
-    }
-
+impl Fixture {
     /// Nothing of a run is left, now: it was killed and confirmed before its answer.
     pub(crate) fn assert_gone(&self, what: &str) {
         assert_eq!(self.containers(), [], "left of: {what}");

@@ -1,6 +1,11 @@
 //! What `tests/run` provides, and the small pieces that every test here needs.
 
+pub(crate) mod daemons;
 pub(crate) mod engine;
+pub(crate) mod http;
+pub(crate) mod jail;
+pub(crate) mod program;
+pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 

@@ -100,12 +100,9 @@ fn nullable(properties: Value) -> Value {
     Value::Object(fields)
 }
 
+/// Requires nothing: a failure, which has no tool, must fit too.
 fn tool_output() -> Value {
-    json!({
-        "type": "object",
-        "properties": { "tool": { "type": "object" } },
-        "required": ["tool"],
-    })
+    json!({ "type": "object", "properties": { "tool": { "type": "object" } } })
 }
 
 fn create_tool(settings: &ToolSettings) -> BuiltIn {
@@ -227,7 +224,6 @@ fn list_tools() -> BuiltIn {
         output: Some(json!({
             "type": "object",
             "properties": { "tools": { "type": "array", "items": { "type": "object" } } },
-            "required": ["tools"],
         })),
         annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
         access: Access::Admin(|tools, _, arguments, _| {

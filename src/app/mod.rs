@@ -1,35 +1,36 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod engine_choice;
+mod owners;
+mod upkeep;
+
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
-use crate::config::{
-    Access, Backend, Config, DaemonAddress, EngineConfig, GuardConfig, StoreConfig,
-};
-use crate::docker::{Daemon, Endpoint};
-use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
+use crate::engine::jail::JailRefusal;
+use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, ReadyCheck, Services};
+use crate::http::{HttpError, HttpServer, Readiness, Services};
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
-use crate::registry::instance::{InstanceLock, Liveness, forget_dead, known, liveness};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
-/// How often readiness is looked at, and how long one look may take.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+pub use engine_choice::Surroundings;
+
+use engine_choice::start_engine;
+use owners::FileOwners;
+use upkeep::{Upkeep, check_all};
+
+/// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often left containers are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
-const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is left for the answers of cancelled runs, and for their containers to go.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 const LAST_REMOVALS: Duration = Duration::from_secs(20);
@@ -45,6 +46,8 @@ pub enum StartError {
     System(std::io::Error),
     /// The server cannot listen.
     Http(HttpError),
+    /// The node engine was asked for, and its jail cannot be.
+    Jail(JailRefusal),
     /// A setting that this build cannot serve.
     NotAvailable(&'static str),
 }
@@ -61,6 +64,7 @@ impl fmt::Display for StartError {
             }
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),
+            Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
         }
     }
@@ -73,6 +77,7 @@ pub struct App {
     config: Config,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
     readiness: Arc<Readiness>,
     store_path: PathBuf,
     store: Arc<dyn ToolStore>,
@@ -91,18 +96,22 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// Starts everything; `home` is where a person's own Docker sockets are looked for.
+    /// Starts everything.
     ///
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
-    pub fn start(config: Config, home: Option<PathBuf>) -> Result<Self, StartError> {
+    pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
         let (store, store_path) = open_store(&config.store)?;
         let owners = Arc::new(FileOwners::register(&store)?);
         let store: Arc<dyn ToolStore> = Arc::new(store);
         let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let engine = start_engine(&config.engine, home, Arc::clone(&owners) as Arc<dyn Owners>)?;
+        let (engine, engine_reason) = start_engine(
+            &config,
+            surroundings,
+            Arc::clone(&owners) as Arc<dyn Owners>,
+        )?;
         let authority = Authority::new(config.auth.admin_token.clone());
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -119,6 +128,7 @@ impl App {
             authority,
             metrics: Arc::clone(&metrics),
             guard,
+            engine: Arc::clone(&engine),
             store: Arc::clone(&store),
             readiness: Arc::clone(&readiness),
         };
@@ -128,6 +138,7 @@ impl App {
             config,
             tools,
             engine,
+            engine_reason,
             readiness,
             store_path,
             store,
@@ -150,11 +161,12 @@ impl App {
         } else {
             "no authentication: every caller on this machine is admin"
         };
+        let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
         format!(
             "dynamic-mcp {} listens on {url}\n\
-             \x20 engine    {}: {state}{}\n\
+             \x20 engine    {}: {state}{}{}\n\
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
              \x20 access    {access}\n\
@@ -162,6 +174,7 @@ impl App {
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
             engine.detail,
+            reason.unwrap_or_default(),
             image.detail,
             self.store_path.display(),
         )
@@ -223,26 +236,6 @@ fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {
 /// Workers that neither run nor wait, so that lists, stops and probes always find one.
 const SPARE_WORKERS: usize = 8;
 
-fn start_engine(
-    config: &EngineConfig,
-    home: Option<PathBuf>,
-    owners: Arc<dyn Owners>,
-) -> Result<Arc<dyn Engine>, StartError> {
-    let DaemonAddress::Unix(socket) = &config.daemon else {
-        return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
-    };
-    let daemon = Arc::new(Daemon::new(Endpoint::Unix(socket.clone()), home));
-    let settings = EngineSettings {
-        allowed_images: config.allowed_images.clone(),
-        pull_policy: config.pull_policy,
-        memory_bytes: config.memory_bytes,
-        nano_cpus: config.nano_cpus,
-        max_output_bytes: config.max_output_bytes,
-    };
-    let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
-    Ok(Arc::new(engine))
-}
-
 fn tool_settings(config: &Config) -> ToolSettings {
     ToolSettings {
         name_style: config.catalog.name_style,
@@ -251,150 +244,4 @@ fn tool_settings(config: &Config) -> ToolSettings {
         max_dependencies: config.engine.max_dependencies,
         queue: config.guard.queue,
     }
-}
-
-/// Instances known by lock files beside the registry.
-struct FileOwners {
-    lock: Mutex<Option<InstanceLock>>,
-    own_id: String,
-    folder: PathBuf,
-}
-
-impl FileOwners {
-    fn register(store: &FileStore) -> Result<Self, StartError> {
-        let folder = store.instances_folder().map_err(StartError::Registry)?;
-        let lock = InstanceLock::acquire(&folder).map_err(StartError::Instance)?;
-        let own_id = lock.id().to_owned();
-        Ok(Self {
-            lock: Mutex::new(Some(lock)),
-            own_id,
-            folder,
-        })
-    }
-
-    /// Nothing of this instance is left, so nobody needs to remember it.
-    fn retire(&self) {
-        let lock = self
-            .lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Err(error)) = lock.map(InstanceLock::retire) {
-            log::warn!("this instance's lock file cannot be removed: {error}");
-        }
-    }
-}
-
-impl Owners for FileOwners {
-    fn own_id(&self) -> &str {
-        &self.own_id
-    }
-
-    fn is_dead(&self, id: &str) -> bool {
-        liveness(&self.folder, id) == Liveness::Dead
-    }
-
-    fn forget(&self, id: &str) {
-        if let Err(error) = forget_dead(&self.folder, id) {
-            log::warn!("a dead instance's lock file cannot be removed: {error}");
-        }
-    }
-
-    fn dead(&self) -> Vec<String> {
-        let mut ids = known(&self.folder).unwrap_or_default();
-        ids.retain(|id| *id != self.own_id && self.is_dead(id));
-        ids
-    }
-}
-
-fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
-    let deadline = Deadline::after(CHECK_TIMEOUT);
-    let probe = engine.probe(deadline);
-    let image = engine.probe_image(deadline);
-    let registry = store.health();
-    vec![
-        ReadyCheck {
-            name: "registry",
-            ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
-        },
-        ReadyCheck {
-            name: "engine",
-            ready: probe.ready,
-            detail: probe.detail,
-        },
-        ReadyCheck {
-            name: "image",
-            ready: image.ready,
-            detail: image.detail,
-        },
-    ]
-}
-
-/// The background threads: one looks at readiness, one tidies up.
-struct Upkeep {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Upkeep {
-    fn start(
-        engine: &Arc<dyn Engine>,
-        store: &Arc<dyn ToolStore>,
-        readiness: &Arc<Readiness>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, StartError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let checks = {
-            let (engine, store) = (Arc::clone(engine), Arc::clone(store));
-            let readiness = Arc::clone(readiness);
-            every(CHECK_INTERVAL, "checks", &stop, move || {
-                readiness.publish(check_all(&*engine, &*store));
-            })
-        };
-        let tidy = {
-            let (engine, metrics) = (Arc::clone(engine), Arc::clone(metrics));
-            every(TIDY_INTERVAL, "tidy", &stop, move || {
-                metrics.count_reaped(engine.tidy(Deadline::after(TIDY_TIMEOUT)));
-            })
-        };
-        let threads = vec![
-            checks.map_err(StartError::System)?,
-            tidy.map_err(StartError::System)?,
-        ];
-        Ok(Self { stop, threads })
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        for thread in self.threads {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                log::error!("a background thread had panicked");
-            }
-        }
-    }
-}
-
-/// Runs `act` now and at every interval, until told to stop.
-fn every(
-    interval: Duration,
-    name: &str,
-    stop: &Arc<AtomicBool>,
-    act: impl Fn() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    let stop = Arc::clone(stop);
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            while !stop.load(Ordering::Acquire) {
-                act();
-                let next = Instant::now() + interval;
-                while !stop.load(Ordering::Acquire)
-                    && let Some(left) = next.checked_duration_since(Instant::now())
-                {
-                    std::thread::park_timeout(left);
-                }
-            }
-        })
 }

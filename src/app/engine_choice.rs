@@ -1,0 +1,72 @@
+//! Which engine runs the code: what was asked for, or what this machine can do.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{CHECK_TIMEOUT, StartError};
+use crate::base::deadline::Deadline;
+use crate::config::{Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile};
+use crate::docker::{Daemon, Endpoint};
+use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
+use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+
+/// What the process finds around it, read once at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The user's own folder: other Docker sockets are looked for there.
+    pub home: Option<PathBuf>,
+    /// `PATH`: Node.js is looked for there.
+    pub search_path: Option<OsString>,
+}
+
+/// Chooses the engine; the text says why it is this one, where that needs saying.
+pub(super) fn start_engine(
+    config: &Config,
+    surroundings: Surroundings,
+    owners: Arc<dyn Owners>,
+) -> Result<(Arc<dyn Engine>, Option<String>), StartError> {
+    let search_path = surroundings.search_path.unwrap_or_default();
+    if config.engine.choice == EngineChoice::Node {
+        let engine = start_jail(&config.engine, &search_path).map_err(StartError::Jail)?;
+        return Ok((Arc::new(engine), None));
+    }
+    let DaemonAddress::Unix(socket) = &config.engine.daemon else {
+        return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
+    };
+    let endpoint = Endpoint::Unix(socket.clone());
+    let daemon = Arc::new(Daemon::new(endpoint, surroundings.home));
+    let mut reason = None;
+    let may_jail = config.engine.choice == EngineChoice::Auto && config.profile == Profile::Mvp;
+    if may_jail && let Err(error) = daemon.info(Deadline::after(CHECK_TIMEOUT)) {
+        match start_jail(&config.engine, &search_path) {
+            Ok(engine) => return Ok((Arc::new(engine), Some(format!("no Docker: {error}")))),
+            Err(refusal) => reason = Some(format!("no jail either: {refusal}")),
+        }
+    }
+    let settings = EngineSettings {
+        allowed_images: config.engine.allowed_images.clone(),
+        pull_policy: config.engine.pull_policy,
+        memory_bytes: config.engine.memory_bytes,
+        nano_cpus: config.engine.nano_cpus,
+        max_output_bytes: config.engine.max_output_bytes,
+        warm_pool: config.engine.warm_pool,
+    };
+    let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
+    Ok((Arc::new(engine), reason))
+}
+
+fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {
+    let default_image = config.allowed_images.first().cloned();
+    JailEngine::start(JailSettings {
+        launcher: PathBuf::from("/proc/self/exe"),
+        node: find_node(search_path),
+        default_image: default_image.ok_or_else(|| {
+            JailRefusal::System("MCP_SANDBOX_ALLOWED_IMAGES names no image".to_owned())
+        })?,
+        memory_bytes: config.memory_bytes,
+        max_output_bytes: config.max_output_bytes,
+        warm_pool: config.warm_pool,
+        unsafe_without_jail: config.node_jail == NodeJail::Waived,
+    })
+}

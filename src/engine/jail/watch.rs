@@ -1,0 +1,119 @@
+//! What a jail uses of the host: memory and processes, read from the host's /proc, and its scratch
+//! file systems. Address space bounds no V8, which reserves much and uses little; so what is used
+//! is counted.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::kernel::{self, Pid};
+
+/// More processes than a jail may have; a tree that seems larger is one that changed while read.
+const MAX_COUNTED: usize = 1024;
+/// As fast as a machine can be expected to fill memory, in bytes a millisecond.
+const FILL_BYTES_PER_MS: u64 = 4 << 20;
+/// Bounds on the pause between two looks, in milliseconds.
+const PAUSE_MS: std::ops::RangeInclusive<u64> = 5..=100;
+
+/// What a jail uses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Memory that only its processes hold, swapped pages too, and files in memory. Files of the
+    /// host, such as node itself, are not theirs.
+    pub(super) bytes: u64,
+    pub(super) processes: usize,
+    /// The process that holds most, but for the first, which cannot grow; 0 where there is none.
+    pub(super) largest: Pid,
+}
+
+/// What `first`, its descendants and the scratch file systems use.
+pub(super) fn usage(first: Pid, scratch: &[OwnedFd]) -> io::Result<Usage> {
+    let mut waiting = vec![first];
+    let mut used = Usage::default();
+    let mut most = 0;
+    while let Some(pid) = waiting.pop().filter(|_| used.processes < MAX_COUNTED) {
+        used.processes += 1;
+        match children(pid) {
+            Ok(children) => waiting.extend(children),
+            Err(error) if pid == first => return Err(error),
+            // Ended meanwhile; so did what it used.
+            Err(_) => continue,
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let own = own_bytes(&status);
+        used.bytes = used.bytes.saturating_add(own);
+        if pid != first && own >= most {
+            (most, used.largest) = (own, pid);
+        }
+    }
+    let files = scratch.iter().map(kernel::stored_bytes);
+    let files: u64 = files.collect::<io::Result<Vec<_>>>()?.iter().sum();
+    used.bytes = used.bytes.saturating_add(files);
+    Ok(used)
+}
+
+/// How long the next look may wait, when `left` bytes are free.
+pub(super) fn pause(left: u64) -> Duration {
+    let millis = left / FILL_BYTES_PER_MS;
+    Duration::from_millis(millis.clamp(*PAUSE_MS.start(), *PAUSE_MS.end()))
+}
+
+/// The children of every thread of a process.
+fn children(pid: Pid) -> io::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let list = fs::read_to_string(thread?.path().join("children"));
+        let list = match list {
+            Ok(list) => list,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !found.is_empty() => continue,
+            Err(error) => return Err(error),
+        };
+        found.extend(
+            list.split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<Pid>().ok()),
+        );
+    }
+    Ok(found)
+}
+
+/// From the text of /proc/PID/status.
+fn own_bytes(status: &str) -> u64 {
+    let field = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let kibibytes = rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
+        ["RssAnon", "RssShmem", "VmSwap"]
+            .contains(&name)
+            .then_some(kibibytes * 1024)
+    };
+    status.lines().filter_map(field).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_of_a_status() {
+        let status = "Name:\tRssAnon\nVmRSS:\t  999 kB\nRssAnon:\t   10 kB\nRssFile:\t 7 kB\n\
+                      RssShmem:\t 2 kB\nVmSwap:\t 1 kB\nThreads:\t3\n";
+        assert_eq!(own_bytes(status), 13 * 1024);
+        assert_eq!(own_bytes("RssAnon: kB\nRssAnon: x kB\nRssAnon"), 0);
+    }
+
+    #[test]
+    fn looks_come_faster_as_memory_runs_out() {
+        let check = |left, millis| assert_eq!(pause(left), Duration::from_millis(millis));
+        check(u64::MAX, 100);
+        check(100 << 20, 25);
+        check(0, 5);
+    }
+
+    #[test]
+    fn a_process_counts_and_none_is_an_error() {
+        let own = Pid::try_from(std::process::id()).unwrap();
+        let alone = usage(own, &[]).unwrap();
+        assert!(alone.bytes > 0 && alone.processes >= 1, "{alone:?}");
+        assert!(usage(Pid::MAX, &[]).is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! One job in one cell that is then destroyed, whatever confines it.
+
+use std::time::Duration;
+
+use super::conversation::{cancelled, converse, none_in_time};
+use super::forge::ReadyCell;
+use crate::base::deadline::Deadline;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::run::{Cancel, Ended, Job, Observer};
+
+/// Finds a cell by `find` before `acquire`, runs the job in it, and destroys it: before this
+/// returns when the code may still be running, soon when it has ended.
+pub(super) fn run_once(
+    job: &Job,
+    acquire: Deadline,
+    result_limit: usize,
+    cancel: &Cancel,
+    observer: &mut dyn Observer,
+    find: impl FnOnce() -> Result<ReadyCell, Failure>,
+) -> Ended {
+    let never_ran = |failure| Ended {
+        outcome: Err(failure),
+        duration: Duration::ZERO,
+    };
+    if cancel.is_cancelled() {
+        return never_ran(cancelled());
+    }
+    if acquire.remaining().is_none() {
+        return never_ran(none_in_time());
+    }
+    let mut cell = match find() {
+        Ok(cell) => cell,
+        Err(failure) => return never_ran(failure),
+    };
+    if cancel.is_cancelled() {
+        cell.destroy();
+        return never_ran(cancelled());
+    }
+    let ended = converse(cell.as_mut(), job, result_limit, cancel, observer);
+    let still_running = ended.outcome.as_ref().is_err_and(|failure| {
+        !matches!(
+            failure.kind,
+            FailureKind::Threw | FailureKind::InvalidResult
+        )
+    });
+    if still_running {
+        cell.destroy();
+    }
+    ended
+}

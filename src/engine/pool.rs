@@ -1,0 +1,254 @@
+//! Cells started and parked ahead of calls, a shelf an image. A cell leaves its shelf once, for one
+//! job; a thread refills behind it. What is parked has seen no one's code.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::forge::{Forge, ReadyCell};
+use super::labels::Kind;
+use crate::base::deadline::Deadline;
+use crate::domain::image::ImageRef;
+
+/// Most images with a shelf; cells of others are made on the spot.
+const MAX_SHELVES: usize = 16;
+/// A parked cell older than this is replaced: its image may have moved.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// What a parked cell may live, its last job included.
+const LIFETIME: Duration = Duration::from_secs(600 + 300 + 90);
+/// Bound on making one cell ahead of calls.
+const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failure to make one, doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a pool has and has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Cells ready now.
+    pub parked: u64,
+    /// Takes that found one.
+    pub hits: u64,
+    /// Takes that found none.
+    pub misses: u64,
+}
+
+/// The shelves, and the way to wake the thread that fills them.
+pub(super) struct Pool {
+    shelves: Arc<Shelves>,
+    nudges: Sender<()>,
+}
+
+struct Shelves {
+    forge: Arc<dyn Forge>,
+    /// Cells a shelf.
+    size: usize,
+    /// `None` once stopped.
+    parked: Mutex<Option<HashMap<ImageRef, VecDeque<Parked>>>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+struct Parked {
+    cell: ReadyCell,
+    since: Instant,
+}
+
+impl Parked {
+    fn is_good(&mut self) -> bool {
+        self.since.elapsed() < MAX_AGE && !self.cell.has_ended()
+    }
+}
+
+impl Pool {
+    /// A pool with `size` cells an image; with none of them it only counts misses.
+    pub(super) fn start(forge: Arc<dyn Forge>, size: usize) -> io::Result<Self> {
+        let shelves = Arc::new(Shelves {
+            forge,
+            size,
+            parked: Mutex::new(Some(HashMap::new())),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        });
+        // One waiting nudge is as good as many: the thread looks at every shelf.
+        let (nudges, nudged) = bounded(1);
+        if size > 0 {
+            let shelves = Arc::clone(&shelves);
+            std::thread::Builder::new()
+                .name("pool".to_owned())
+                .spawn(move || shelves.keep_full(&nudged))?;
+        }
+        Ok(Self { shelves, nudges })
+    }
+
+    /// A parked cell of the image, if there is one that lives. From now on the image has a shelf.
+    pub(super) fn take(&self, image: &ImageRef) -> Option<ReadyCell> {
+        let taken = self.shelves.take(image);
+        let counter = match taken {
+            Some(_) => &self.shelves.hits,
+            None => &self.shelves.misses,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.nudge();
+        taken
+    }
+
+    /// Gives the image a shelf, and a first cell where the caller has one already.
+    pub(super) fn prepare(&self, image: &ImageRef, cell: Option<ReadyCell>) {
+        self.shelves.open_shelf(image);
+        if let Some(cell) = cell {
+            self.shelves.park(image, cell);
+        }
+        self.nudge();
+    }
+
+    /// Replaces parked cells that are too old or have ended.
+    pub(super) fn retire(&self) {
+        for image in self.shelves.images() {
+            for mut parked in self.shelves.empty_shelf(&image) {
+                if parked.is_good() {
+                    self.shelves.put(&image, parked);
+                }
+            }
+        }
+        self.nudge();
+    }
+
+    /// Empties the shelves for good.
+    pub(super) fn stop(&self) {
+        let parked = self.shelves.lock().take();
+        drop(parked);
+        self.nudge();
+    }
+
+    pub(super) fn counts(&self) -> PoolCounts {
+        let shelves = self.shelves.lock();
+        let parked = shelves.iter().flat_map(HashMap::values);
+        let parked: usize = parked.map(VecDeque::len).sum();
+        PoolCounts {
+            parked: u64::try_from(parked).unwrap_or(u64::MAX),
+            hits: self.shelves.hits.load(Ordering::Relaxed),
+            misses: self.shelves.misses.load(Ordering::Relaxed),
+        }
+    }
+
+    fn nudge(&self) {
+        // Full means that it will look anyway; closed, that there is no thread.
+        let _ = self.nudges.try_send(());
+    }
+}
+
+impl Shelves {
+    /// Makes cells until every shelf is full, then waits for a nudge; ends when the pool is stopped
+    /// or gone. One at a time: refilling never takes more than one call's worth of the machine.
+    fn keep_full(&self, nudged: &Receiver<()>) {
+        let mut pause = FIRST_PAUSE;
+        while self.lock().is_some() {
+            let waited = match self.shortest() {
+                None => nudged.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(image) => match self.make(&image) {
+                    true => {
+                        pause = FIRST_PAUSE;
+                        Ok(())
+                    }
+                    false => {
+                        let waited = nudged.recv_timeout(pause);
+                        pause = LONGEST_PAUSE.min(pause * 2);
+                        waited
+                    }
+                },
+            };
+            if let Err(RecvTimeoutError::Disconnected) = waited {
+                return;
+            }
+        }
+    }
+
+    fn make(&self, image: &ImageRef) -> bool {
+        let deadline = Deadline::after(MAKE_TIMEOUT);
+        let kind = Kind::OneShot;
+        match self
+            .forge
+            .make(Some(image), kind, "parked", LIFETIME, deadline)
+        {
+            Ok(cell) => {
+                self.park(image, cell);
+                true
+            }
+            Err(failure) => {
+                log::warn!(
+                    "no sandbox could be parked for {image}: {}",
+                    failure.message
+                );
+                false
+            }
+        }
+    }
+
+    /// The image of the emptiest shelf that is not full.
+    fn shortest(&self) -> Option<ImageRef> {
+        let shelves = self.lock();
+        let shelves = shelves.iter().flatten();
+        let (image, shelf) = shelves.min_by_key(|(_, shelf)| shelf.len())?;
+        (shelf.len() < self.size).then(|| image.clone())
+    }
+
+    fn take(&self, image: &ImageRef) -> Option<ReadyCell> {
+        self.open_shelf(image);
+        loop {
+            let mut parked = self.lock().as_mut()?.get_mut(image)?.pop_front()?;
+            // Looked at, and dropped where it is not good, without the lock.
+            if parked.is_good() {
+                return Some(parked.cell);
+            }
+        }
+    }
+
+    fn park(&self, image: &ImageRef, cell: ReadyCell) {
+        let since = Instant::now();
+        self.put(image, Parked { cell, since });
+    }
+
+    fn put(&self, image: &ImageRef, parked: Parked) {
+        let mut shelves = self.lock();
+        let shelf = shelves.as_mut().and_then(|shelves| shelves.get_mut(image));
+        if let Some(shelf) = shelf.filter(|shelf| shelf.len() < self.size) {
+            shelf.push_back(parked);
+            return;
+        }
+        drop(shelves);
+        // No shelf, no room, or stopped meanwhile: dropped without the lock.
+        drop(parked);
+    }
+
+    fn open_shelf(&self, image: &ImageRef) {
+        let mut shelves = self.lock();
+        if let Some(shelves) = shelves.as_mut().filter(|all| all.len() < MAX_SHELVES) {
+            shelves.entry(image.clone()).or_default();
+        }
+    }
+
+    fn empty_shelf(&self, image: &ImageRef) -> VecDeque<Parked> {
+        let mut shelves = self.lock();
+        let shelf = shelves.as_mut().and_then(|shelves| shelves.get_mut(image));
+        shelf.map(std::mem::take).unwrap_or_default()
+    }
+
+    fn images(&self) -> Vec<ImageRef> {
+        self.lock()
+            .iter()
+            .flat_map(HashMap::keys)
+            .cloned()
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<ImageRef, VecDeque<Parked>>>> {
+        self.parked
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

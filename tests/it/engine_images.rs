@@ -1,0 +1,281 @@
+//! Images: missing, pulled, refused, unfit, and whose user their code is.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::domain::failure::FailureKind;
+use dynamic_mcp::engine::{Check, Engine, EngineSettings, PullPolicy};
+use serde_json::json;
+
+use crate::support::daemons::request_shared;
+use crate::support::engine::{
+    Fixture, Runs as _, await_that, failure_text, image, job, patience, settings,
+};
+use crate::support::{daemon, provided};
+
+fn with_image(name: &str, pull_policy: PullPolicy) -> EngineSettings {
+    EngineSettings {
+        allowed_images: vec![image(name)],
+        pull_policy,
+        ..settings()
+    }
+}
+
+fn in_registry(name: &str) -> String {
+    format!("{}/{name}", provided("DYNAMIC_MCP_TEST_REGISTRY"))
+}
+
+/// An image on the daemon for one test.
+struct OwnImage(String);
+
+impl OwnImage {
+    fn new() -> Self {
+        Self(format!("test-{}:1", random_hex()))
+    }
+
+    /// Without any file in it.
+    fn empty() -> Self {
+        let own = Self::new();
+        let path = format!("/images/create?fromSrc=-&repo={}", own.0);
+        request_shared("POST", &path, &[0; 1024]);
+        own
+    }
+
+    /// `busybox-only:1` with a program `node` of our own.
+    fn with_node(script: &str) -> Self {
+        let own = Self::new();
+        let write = format!("cat >/bin/node <<'E'\n#!/bin/sh\n{script}\nE\nchmod 755 /bin/node");
+        let spec = json!({"Image": "busybox-only:1", "Cmd": ["sh", "-c", write]});
+        let daemon = daemon();
+        let id = daemon.create_container(&spec, patience()).unwrap();
+        daemon.start_container(&id, patience()).unwrap();
+        daemon.await_exit(&id, patience()).unwrap();
+        let (name, tag) = own.0.split_once(':').unwrap();
+        let path = format!("/commit?container={id}&repo={name}&tag={tag}");
+        request_shared("POST", &path, b"{}");
+        daemon.remove_container(&id, patience()).unwrap();
+        own
+    }
+
+    fn remove(&self) {
+        request_shared("DELETE", &format!("/images/{}?force=1", self.0), b"");
+    }
+}
+
+fn forget_image(name: &str) {
+    let found = daemon().image(&image(name), patience()).unwrap();
+    if found.is_some() {
+        request_shared("DELETE", &format!("/images/{name}?force=1"), b"");
+    }
+}
+
+#[test]
+fn a_missing_image_that_may_not_be_pulled_names_the_mend() {
+    let fixture = Fixture::start(with_image("no-such-image:1", PullPolicy::Never));
+    let failure = fixture.failure("return 1");
+    assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
+    for part in [
+        "no-such-image:1",
+        "MCP_SANDBOX_PULL_POLICY=never",
+        "docker load",
+    ] {
+        assert!(failure.message.contains(part), "{failure:?}");
+    }
+    let Check { ready, detail } = fixture.engine.probe_image(patience());
+    assert!(!ready && detail == failure.message, "{detail}");
+    assert!(fixture.engine.probe(patience()).ready);
+}
+
+#[test]
+fn a_missing_image_is_pulled_while_calls_are_told_to_come_back() {
+    let name = in_registry("big:1");
+    forget_image(&name);
+    let fixture = Fixture::start(with_image(&name, PullPolicy::Missing));
+    let mut percents = Vec::new();
+    await_that("the image is pulled", || {
+        let Err(failure) = fixture.run(&job("return 1", "{}")).outcome else {
+            return true;
+        };
+        assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
+        assert!(failure.retry_after_ms.is_some(), "{failure:?}");
+        let text = failure
+            .message
+            .strip_prefix(&format!("image {name}: pulling "));
+        let text = text.and_then(|text| text.strip_suffix("%; try again soon"));
+        let percent: u64 = text
+            .unwrap_or_else(|| panic!("{failure:?}"))
+            .parse()
+            .unwrap();
+        let Check { ready, detail } = fixture.engine.probe_image(patience());
+        assert!(ready || detail.contains("pulling "), "{detail}");
+        percents.push(percent);
+        false
+    });
+    assert_eq!(
+        percents.first(),
+        Some(&0),
+        "the call that starts the pull does not wait for it"
+    );
+    assert!(
+        percents.is_sorted() && percents.iter().all(|percent| *percent <= 100),
+        "{percents:?}"
+    );
+    assert!(
+        percents.iter().any(|percent| *percent > 0),
+        "no progress was seen: {percents:?}"
+    );
+    assert_eq!(fixture.value("return 2"), "2");
+    let Check { ready, detail } = fixture.engine.probe_image(patience());
+    assert!(ready && detail == format!("{name} present"), "{detail}");
+}
+
+#[test]
+fn an_image_by_its_digest() {
+    let registry = provided("DYNAMIC_MCP_TEST_REGISTRY");
+    let mut stream = TcpStream::connect(&registry).unwrap();
+    write!(
+        stream,
+        "HEAD /v2/node/manifests/lts-slim HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\
+         Accept: application/vnd.docker.distribution.manifest.v2+json\r\n\r\n"
+    )
+    .unwrap();
+    let mut head = String::new();
+    stream.read_to_string(&mut head).unwrap();
+    let digest = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
+    let name = format!(
+        "{registry}/node@{}",
+        digest.unwrap_or_else(|| panic!("{head}"))
+    );
+    forget_image(&name);
+    let fixture = Fixture::start(with_image(&name, PullPolicy::Missing));
+    await_that("the image is pulled", || {
+        fixture.run(&job("return 1", "{}")).outcome.is_ok()
+    });
+    forget_image(&name);
+}
+
+#[test]
+fn a_refused_pull_is_told_in_the_registry_s_words() {
+    for (name, expected) in [
+        (in_registry("no-such-name:1"), "not found"),
+        ("127.0.0.1:1/node:1".to_owned(), "connection refused"),
+    ] {
+        let fixture = Fixture::start(with_image(&name, PullPolicy::Missing));
+        let mut message = String::new();
+        await_that("the pull fails", || {
+            let failure = fixture.failure("return 1");
+            assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
+            assert!(failure.retry_after_ms.is_some(), "{failure:?}");
+            message = failure.message;
+            !message.contains("pulling ")
+        });
+        assert!(message.contains("could not be pulled"), "{message}");
+        assert!(
+            message.contains(expected) && message.contains("docker load"),
+            "{message}"
+        );
+        let Check { ready, detail } = fixture.engine.probe_image(patience());
+        assert!(!ready && detail == message, "{detail}");
+    }
+}
+
+#[test]
+fn images_that_cannot_run_tools_are_refused_with_the_reason() {
+    let old_node =
+        OwnImage::with_node("echo '{\"ready\":{\"node\":\"18.20.4\"}}' >&3; exec sleep 1000");
+    let broken_node = OwnImage::with_node("echo 'Illegal instruction' >&2; exit 132");
+    let empty = OwnImage::empty();
+    for (name, reason, stderr) in [
+        ("busybox-only:1", "ended with 127", "node: not found"),
+        (&empty.0, "sh", ""),
+        (&old_node.0, "18.20.4", ""),
+        (&broken_node.0, "ended with 132", "Illegal instruction"),
+    ] {
+        let fixture = Fixture::start(with_image(name, PullPolicy::Never));
+        let failures = [
+            fixture.failure("return 1"),
+            fixture
+                .engine
+                .check(None, "return 1", patience())
+                .unwrap_err(),
+        ];
+        for failure in failures {
+            assert_eq!(failure.kind, FailureKind::Policy, "{name}: {failure:?}");
+            assert!(failure.message.contains(reason), "{name}: {failure:?}");
+            assert!(
+                failure.message.contains("sh and Node.js 20 or newer"),
+                "{failure:?}"
+            );
+            assert!(failure.stderr.contains(stderr), "{name}: {failure:?}");
+        }
+    }
+    for own in [old_node, broken_node, empty] {
+        own.remove();
+    }
+}
+
+#[test]
+fn code_runs_as_the_image_s_number_or_as_1000() {
+    let who = "const fs = require('fs'); fs.writeFileSync('/tmp/x', ''); fs.writeFileSync('x', '');
+        return [process.getuid(), process.getgid(), fs.statSync('/workspace').uid,
+          fs.statSync('/tmp/x').gid]";
+    for (name, expected) in [
+        ("node-user:1", "[4242,4242,4242,4242]"),
+        ("node-named:1", "[1000,1000,1000,1000]"),
+        ("node:lts-slim", "[1000,1000,1000,1000]"),
+    ] {
+        let fixture = Fixture::start(with_image(name, PullPolicy::Never));
+        assert_eq!(fixture.value(who), expected, "{name}");
+    }
+}
+
+#[test]
+fn only_listed_images_run_and_the_first_is_the_default() {
+    let fixture = Fixture::start(EngineSettings {
+        allowed_images: vec![image("node-user:1"), image("node:lts-slim")],
+        ..settings()
+    });
+    let mut job = job("return process.getuid()", "{}");
+    assert_eq!(fixture.value_of(&job), "4242");
+    job.image = Some(image("node:lts-slim"));
+    assert_eq!(fixture.value_of(&job), "1000");
+    for other in ["node-named:1", "node", "node:lts"] {
+        job.image = Some(image(other));
+        let failure = fixture.failure_of(&job);
+        let text = failure_text(&failure);
+        assert_eq!(failure.kind, FailureKind::Policy, "{text}");
+        for part in [
+            other,
+            "node-user:1, node:lts-slim",
+            "MCP_SANDBOX_ALLOWED_IMAGES",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    let fixture = Fixture::start(EngineSettings {
+        allowed_images: Vec::new(),
+        ..settings()
+    });
+    assert_eq!(fixture.failure("return 1").kind, FailureKind::Policy);
+}
+
+/// What was seen of an image is believed for some seconds; the daemon's word counts.
+#[test]
+fn an_image_removed_under_it_is_missed_at_once() {
+    let own = OwnImage::with_node("echo '{\"ready\":{\"node\":\"20.0.0\"}}' >&3; exec cat");
+    let fixture = Fixture::start(with_image(&own.0, PullPolicy::Never));
+    assert!(fixture.engine.probe_image(patience()).ready);
+    own.remove();
+    for _ in 0..2 {
+        let failure = fixture.failure("return 1");
+        assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
+    }
+    let failure = fixture.failure("return 1");
+    assert!(
+        failure.message.contains("MCP_SANDBOX_PULL_POLICY"),
+        "{failure:?}"
+    );
+}

@@ -1,0 +1,339 @@
+//! What is left when things end: by the reaper's rule, when a server is killed, when a daemon goes
+//! and comes back, and after many runs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use dynamic_mcp::base::clock::unix_millis;
+use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::docker::State;
+use dynamic_mcp::domain::failure::FailureKind;
+use dynamic_mcp::domain::json::JsonText;
+use dynamic_mcp::domain::run::{Ended, Observer};
+use dynamic_mcp::engine::container_spec::{User, Variables, container_spec};
+use dynamic_mcp::engine::{Engine, Owners};
+use serde_json::json;
+
+use crate::support::daemon;
+use crate::support::daemons::{OwnDaemon, another_process, plays_a_part};
+use crate::support::engine::{
+    Fixture, Runs as _, await_that, failure_text, image, job, kind_of, owned_by, patience,
+    settings, start_engine,
+};
+
+/// Says when code makes progress.
+struct Began(Sender<()>);
+
+impl Observer for Began {
+    fn log(&mut self, _: &str, _: &JsonText) {}
+    fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {
+        self.0.send(()).unwrap();
+    }
+    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
+        Err("no client".to_owned())
+    }
+}
+
+const ENDLESS: &str = "ctx.progress(1); while (true) {}";
+
+fn leave_container(owner: &str, expires_in: i64, running: bool) -> String {
+    let seconds = i64::try_from(unix_millis(SystemTime::now()) / 1000).unwrap();
+    let labels = BTreeMap::from([
+        ("dynamic-mcp.owner", owner.to_owned()),
+        ("dynamic-mcp.expires", (seconds + expires_in).to_string()),
+    ]);
+    let command = ["node", "-e", "setInterval(() => {}, 1000)"];
+    let spec = json!({"Image": "node:lts-slim", "Cmd": command, "Labels": labels,
+        "HostConfig": {"NetworkMode": "none"}});
+    let daemon = daemon();
+    let id = daemon.create_container(&spec, patience()).unwrap();
+    if running {
+        daemon.start_container(&id, patience()).unwrap();
+    }
+    id
+}
+
+#[test]
+fn the_reaper_removes_the_dead_s_and_the_expired_and_nothing_else() {
+    let fixture = Fixture::new();
+    let [dead, sibling, unknown] =
+        ["dead", "sibling", "unknown"].map(|kind| format!("{kind}-{}", random_hex()));
+    fixture.owners.dead.lock().unwrap().push(dead.clone());
+    let doomed = [
+        leave_container(&dead, 1000, true),
+        leave_container(&dead, 1000, false),
+        leave_container(&sibling, -10, true),
+        leave_container(&unknown, -10, false),
+        leave_container(&fixture.owners.own, -10, true),
+    ];
+    let kept = [
+        leave_container(&sibling, 1000, true),
+        leave_container(&unknown, 1000, false),
+        leave_container(&fixture.owners.own, 1000, false),
+    ];
+    // Another reaper on this daemon may have taken the expired ones already.
+    let reaped = fixture.engine.tidy(patience());
+    assert!((2..=5).contains(&reaped), "{reaped}");
+    let state = |id: &str| daemon().container_state(id, patience());
+    for id in &doomed {
+        assert!(
+            state(id).is_err_and(|error| error.is_not_found()),
+            "{id} is left"
+        );
+    }
+    assert_eq!(state(&kept[0]), Ok(State::Running));
+    assert_eq!(
+        fixture.owners.dead(),
+        [""; 0],
+        "nothing of the dead is left: forgotten"
+    );
+    for id in &kept {
+        assert!(state(id).is_ok(), "{id} is gone");
+        daemon().remove_container(id, patience()).unwrap();
+    }
+}
+
+/// Nobody is there any more to kill it.
+#[test]
+fn a_runner_whose_server_is_gone_ends_itself() {
+    let daemon = daemon();
+    let node = daemon
+        .image(&image("node:lts-slim"), patience())
+        .unwrap()
+        .unwrap();
+    let spec = container_spec(&Variables {
+        image_id: node.id,
+        user: User::DEFAULT,
+        memory_bytes: 256 << 20,
+        nano_cpus: 1_000_000_000,
+        is_podman: false,
+        labels: BTreeMap::new(),
+    });
+    for code in [
+        None,
+        Some("while (true) {}"),
+        Some(
+            "for (const s of ['SIGHUP', 'SIGTERM']) process.on(s, () => {});
+             await new Promise(() => setInterval(() => {}, 9))",
+        ),
+    ] {
+        let id = daemon.create_container(&spec, patience()).unwrap();
+        let mut streams = daemon.attach(&id, patience()).unwrap();
+        daemon.start_container(&id, patience()).unwrap();
+        let mut said = 0;
+        while said == 0 {
+            assert!(streams.read(patience(), &mut |_| said += 1).unwrap());
+        }
+        if let Some(code) = code {
+            let job =
+                json!({"job": {"nonce": "n", "code": code, "args": "{}", "resultLimit": 100}});
+            streams
+                .write(format!("{job}\n").as_bytes(), patience())
+                .unwrap();
+        }
+        drop(streams);
+        daemon.await_exit(&id, patience()).unwrap();
+        let State::Exited(exit) = daemon.container_state(&id, patience()).unwrap() else {
+            panic!("{code:?}: it still runs")
+        };
+        assert_eq!((exit.code, exit.oom_killed), (137, false), "{code:?}");
+        daemon.remove_container(&id, patience()).unwrap();
+    }
+}
+
+/// The killed server is this binary once more, in the middle of a run and with a checker.
+#[test]
+fn a_killed_server_leaves_nothing_to_its_successor() {
+    if plays_a_part() {
+        let fixture = Fixture::new();
+        fixture.engine.check(None, "return 1", patience()).unwrap();
+        let (began, begins) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| fixture.run_observed(&job(ENDLESS, "{}"), &mut Began(began)));
+            begins.recv().unwrap();
+            eprintln!("running as {}", fixture.owners.own);
+        });
+        return;
+    }
+    let name = "engine_lifecycle::a_killed_server_leaves_nothing_to_its_successor";
+    let mut server = another_process(&std::env::current_exe().unwrap(), name)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+    let owner = lines
+        .find_map(|line| line.unwrap().strip_prefix("running as ").map(str::to_owned))
+        .expect("the other process ended too early");
+    let daemon = daemon();
+    assert_eq!(owned_by(&daemon, &owner).len(), 2);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    await_that("its containers end by themselves", || {
+        owned_by(&daemon, &owner).iter().all(|one| {
+            matches!(
+                daemon.container_state(&one.id, patience()),
+                Ok(State::Exited(_))
+            )
+        })
+    });
+    let successor = Fixture::new();
+    successor.engine.tidy(patience());
+    assert_eq!(
+        owned_by(&daemon, &owner).len(),
+        2,
+        "not known to be dead: not ours to remove"
+    );
+    successor.owners.dead.lock().unwrap().push(owner.clone());
+    successor.engine.tidy(patience());
+    assert_eq!(owned_by(&daemon, &owner), []);
+}
+
+/// A run that was under way when its daemon went, by `action`.
+fn run_while_the_daemon_goes(
+    own: &OwnDaemon,
+    fixture: &Fixture,
+    action: &str,
+) -> (Ended, Duration) {
+    let (began, begins) = channel();
+    std::thread::scope(|scope| {
+        let mut job = job(ENDLESS, "{}");
+        job.timeout = Duration::from_secs(120);
+        let run = scope.spawn(move || fixture.run_observed(&job, &mut Began(began)));
+        begins.recv().unwrap();
+        own.act(action);
+        let gone = Instant::now();
+        (run.join().unwrap(), gone.elapsed())
+    })
+}
+
+#[test]
+fn a_daemon_that_stops_or_crashes_and_comes_back() {
+    let own = OwnDaemon::start("lifecycle");
+    let client = own.client();
+    let fixture = Fixture::on(Arc::clone(&client), settings());
+    assert_eq!(fixture.value("return 1"), "1");
+    fixture.engine.check(None, "return 1", patience()).unwrap();
+    for action in ["stop", "kill"] {
+        let (ended, took) = run_while_the_daemon_goes(&own, &fixture, action);
+        let kind = kind_of(&ended);
+        assert_eq!(
+            kind,
+            Some(FailureKind::EngineUnavailable),
+            "{action}: {ended:?}"
+        );
+        assert!(took < Duration::from_secs(20), "{action}: {took:?}");
+
+        let failures = [
+            fixture.failure("return 1"),
+            fixture
+                .engine
+                .check(None, "return 1", patience())
+                .unwrap_err(),
+        ];
+        for failure in failures {
+            let text = failure_text(&failure);
+            assert_eq!(
+                failure.kind,
+                FailureKind::EngineUnavailable,
+                "{action}: {text}"
+            );
+            assert!(
+                text.contains("docker.sock") && text.contains("start Docker"),
+                "{action}: {text}"
+            );
+        }
+        assert!(!fixture.engine.probe(patience()).ready);
+
+        own.act("start");
+        assert!(fixture.engine.probe(patience()).ready, "{action}");
+        assert_eq!(
+            fixture.value("return 2"),
+            "2",
+            "{action}: the first call afterwards"
+        );
+        fixture.engine.check(None, "return 1", patience()).unwrap();
+        fixture.engine.tidy(patience());
+        await_that(
+            "what the daemon kept of the earlier runs is removed",
+            || {
+                let kinds: Vec<_> = fixture.containers();
+                kinds
+                    .iter()
+                    .all(|one| one.labels["dynamic-mcp.kind"] == "checker")
+                    && kinds.len() == 1
+            },
+        );
+    }
+}
+
+fn count(folder: &str) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+/// In a process of its own, for other tests have threads and files.
+#[test]
+fn fifty_mixed_runs_leave_no_container_thread_or_file() {
+    if !plays_a_part() {
+        let name = "engine_lifecycle::fifty_mixed_runs_leave_no_container_thread_or_file";
+        let output = another_process(&std::env::current_exe().unwrap(), name).output();
+        crate::support::daemons::succeeded(name, &output.unwrap());
+        return;
+    }
+    let mixed: [(&str, u64); 10] = [
+        ("return args", 30_000),
+        ("throw new Error('x')", 30_000),
+        ("syntax error", 30_000),
+        ("return 1n", 30_000),
+        ("while (true) {}", 300),
+        ("process.exit(1)", 30_000),
+        ("while (true) process.stdout.write('x'.repeat(1e6))", 30_000),
+        ("await ctx.elicit('a')", 30_000),
+        ("await new Promise(() => {})", 30_000),
+        (
+            "const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))",
+            30_000,
+        ),
+    ];
+    let fixture = Fixture::new();
+    let run = |index: usize| {
+        let (code, millis) = mixed[index % mixed.len()];
+        let mut job = job(code, "{}");
+        job.timeout = Duration::from_millis(millis);
+        fixture.run(&job);
+    };
+    (0..mixed.len()).for_each(run);
+    fixture.engine.stop(patience());
+    let (threads, files) = (count("/proc/self/task"), count("/proc/self/fd"));
+    let next = Mutex::new(0..50);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let Some(index) = next.lock().unwrap().next() else {
+                        return;
+                    };
+                    run(index);
+                }
+            });
+        }
+    });
+    fixture.engine.stop(patience());
+    assert_eq!(fixture.containers(), []);
+    await_that("threads and files are as before", || {
+        count("/proc/self/task") <= threads && count("/proc/self/fd") <= files
+    });
+    let daemon = daemon();
+    drop(fixture);
+    let before = count("/proc/self/task");
+    let engines: Vec<_> = (0..5).map(|_| start_engine(&daemon, settings())).collect();
+    assert!(count("/proc/self/task") > before);
+    drop(engines);
+    await_that("threads end with their engine", || {
+        count("/proc/self/task") <= before
+    });
+}
