@@ -1,5 +1,6 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod audit_log;
 mod engine_choice;
 mod owners;
 mod upkeep;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Audit, OpenError};
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
@@ -25,6 +27,7 @@ use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
 
+use audit_log::{RegistryWatch, open_audit, record_engine};
 use engine_choice::start_engine;
 use owners::FileOwners;
 use upkeep::{Upkeep, check_all};
@@ -44,6 +47,10 @@ pub enum StartError {
     Instance(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
+    /// The audit log cannot be opened.
+    Audit(OpenError),
+    /// The start itself cannot be audited.
+    Unaudited,
     /// The server cannot listen.
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
@@ -63,6 +70,10 @@ impl fmt::Display for StartError {
                 )
             }
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
+            Self::Audit(error) => write!(formatter, "{error}"),
+            Self::Unaudited => formatter.write_str(
+                "the start cannot be audited; see the log, or set MCP_AUDIT_FAIL_CLOSED=false",
+            ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
@@ -75,6 +86,7 @@ impl std::error::Error for StartError {}
 /// A running server.
 pub struct App {
     config: Config,
+    audit: Audit,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
@@ -104,14 +116,42 @@ impl App {
         sys::raise_open_file_limit();
         let (store, store_path) = open_store(&config.store)?;
         let owners = Arc::new(FileOwners::register(&store)?);
-        let store: Arc<dyn ToolStore> = Arc::new(store);
         let metrics = Arc::new(Metrics::default());
+        let audit = open_audit(&config, owners.own_id(), &metrics)?;
+        let ground = Ground {
+            store: Arc::new(store),
+            store_path,
+            owners,
+            metrics,
+            audit: audit.clone(),
+        };
+        let started = Self::start_services(config, surroundings, ground);
+        if started.is_err() {
+            audit.stop();
+        }
+        started
+    }
+
+    fn start_services(
+        config: Config,
+        surroundings: Surroundings,
+        ground: Ground,
+    ) -> Result<Self, StartError> {
+        let Ground {
+            store,
+            store_path,
+            owners,
+            metrics,
+            audit,
+        } = ground;
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
         let (engine, engine_reason) = start_engine(
             &config,
             surroundings,
             Arc::clone(&owners) as Arc<dyn Owners>,
         )?;
+        let probe = engine.probe(Deadline::after(CHECK_TIMEOUT));
+        record_engine(&audit, engine.name(), probe)?;
         let authority = Authority::new(config.auth.admin_token.clone());
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -119,10 +159,11 @@ impl App {
             Arc::clone(&guard),
             authority.clone(),
             Arc::clone(&metrics),
+            audit.clone(),
             tool_settings(&config),
         ));
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store));
+        readiness.publish(check_all(&*engine, &*store, &audit));
         let services = Services {
             mcp: mcp::Server::new(Arc::clone(&tools)),
             authority,
@@ -132,10 +173,17 @@ impl App {
             store: Arc::clone(&store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
+        let watch = RegistryWatch {
+            audit: audit.clone(),
+            store: Arc::clone(&store),
+            tools: Arc::clone(&tools),
+            seen: store.snapshot().generation().into(),
+        };
+        let upkeep = Upkeep::start(&engine, &readiness, &metrics, watch)?;
         let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
         Ok(Self {
             config,
+            audit,
             tools,
             engine,
             engine_reason,
@@ -204,7 +252,17 @@ impl App {
         if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
             self.owners.retire();
         }
+        self.audit.stop();
     }
+}
+
+/// What everything else stands on.
+struct Ground {
+    store: Arc<dyn ToolStore>,
+    store_path: PathBuf,
+    owners: Arc<FileOwners>,
+    metrics: Arc<Metrics>,
+    audit: Audit,
 }
 
 fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> {

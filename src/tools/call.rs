@@ -8,7 +8,8 @@ use super::answer::ToolAnswer;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
 use super::{Tools, content};
-use crate::auth::Caller;
+use crate::audit::{ActResult, Action, Actor, CodeDigest, Details, Event, Unaudited};
+use crate::auth::{Caller, Denied};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
@@ -31,6 +32,18 @@ pub struct CallContext<'a> {
     pub request_id: &'a str,
     /// Ends what the call runs.
     pub cancel: &'a Cancel,
+}
+
+impl CallContext<'_> {
+    /// Something that this call does, for the audit log.
+    pub(super) fn event(&self, action: Action, target: &str) -> Event {
+        Event {
+            action,
+            actor: Actor::from(self.caller.principal()),
+            target: target.to_owned(),
+            request_id: self.request_id.to_owned(),
+        }
+    }
 }
 
 /// There is no such tool, or none that this caller sees.
@@ -81,6 +94,9 @@ impl Called {
 /// Code to be run for a caller.
 pub(super) struct Execution<'a> {
     pub(super) kind: CallKind,
+    pub(super) action: Action,
+    /// The stored tool's.
+    pub(super) revision: Option<u64>,
     /// The guard's scope.
     pub(super) scope: String,
     /// For labels and logs.
@@ -135,11 +151,20 @@ impl Tools {
                     .permit_admin(context.caller, token.as_deref())
                 {
                     Err(denied) => {
+                        let action = Action::of_tool(tool.name).unwrap_or(Action::HttpAuth);
+                        let reason = match denied {
+                            Denied::AdminTokenMissing => "admin_token_missing",
+                            Denied::AdminTokenWrong => "admin_token_wrong",
+                        };
+                        let event = context.event(action, tool.name);
+                        self.audit.deny(&event, reason, None);
                         let failure = Failure::new(FailureKind::Policy, denied.to_string());
                         Called::refused(kind, failure)
                     }
                     Ok(permit) => match self.guard.admit(tool.name) {
-                        Err(refusal) => Called::refused(kind, refused(refusal)),
+                        Err(refusal) => {
+                            Called::refused(kind, self.rejected(context, tool.name, refusal))
+                        }
                         Ok(()) => act(self, context, arguments, permit),
                     },
                 }
@@ -162,6 +187,8 @@ impl Tools {
             context,
             &Execution {
                 kind: CallKind::Dynamic,
+                action: Action::Exec,
+                revision: Some(tool.revision),
                 scope: format!("dynamic.exec.{}", tool.name),
                 label: tool.name.as_str(),
                 definition: &tool.definition,
@@ -214,14 +241,24 @@ impl Tools {
             timeout: Duration::from_millis(definition.timeout_ms.min(self.settings.max_timeout_ms)),
             label: execution.label.to_owned(),
         };
-        self.engine.admit(job.image.as_ref(), &job.dependencies)?;
-        self.guard.admit(&execution.scope).map_err(refused)?;
+        let event = context.event(execution.action, execution.label);
+        self.engine
+            .admit(job.image.as_ref(), &job.dependencies)
+            .inspect_err(|failure| self.audit.deny(&event, failure.kind.as_str(), None))?;
+        let rejected = |refusal| self.rejected(context, &execution.scope, refusal);
+        self.guard.admit(&execution.scope).map_err(rejected)?;
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
         let slot = self
             .guard
             .enter(context.caller.principal(), acquire)
-            .map_err(refused)?;
+            .map_err(rejected)?;
+        let intent = Details::Run {
+            revision: execution.revision,
+            digest: CodeDigest::of(&definition.code),
+            image: definition.image.clone(),
+        };
+        let act = self.audit.begin(event, intent).map_err(unaudited)?;
         let ended = self
             .engine
             .run(&job, acquire, context.cancel, &mut NoClient);
@@ -234,7 +271,29 @@ impl Tools {
         if !ended.duration.is_zero() {
             self.metrics.observe_phase(Phase::Run, ended.duration);
         }
-        shape_result(definition, ended.outcome?, ended.duration)
+        let returned = ended.outcome;
+        let answer =
+            returned.and_then(|returned| shape_result(definition, returned, ended.duration));
+        let (result, outcome) = match &answer {
+            Ok(_) => (ActResult::Success, "ok"),
+            Err(failure) => (act_result(failure), failure.kind.as_str()),
+        };
+        let duration_ms = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
+        let outcome = Details::Ran {
+            duration_ms,
+            outcome,
+        };
+        act.finish(result, outcome).map_err(unaudited)?;
+        answer
+    }
+
+    /// What the guard refused, written down.
+    fn rejected(&self, context: &CallContext<'_>, scope: &str, refusal: Refusal) -> Failure {
+        let failure = refused(refusal);
+        let event = context.event(Action::GuardReject, scope);
+        let reason = failure.kind.as_str();
+        self.audit.deny(&event, reason, failure.retry_after_ms);
+        failure
     }
 }
 
@@ -259,6 +318,22 @@ fn refused(refusal: Refusal) -> Failure {
         Refusal::RateLimited { retry_after_ms } => (FailureKind::RateLimited, retry_after_ms),
     };
     Failure::new(kind, refusal.to_string()).retry_after(retry)
+}
+
+/// How long a caller waits before it tries again what could not be audited, in milliseconds.
+const UNAUDITED_HINT_MS: u64 = 5000;
+
+/// An act without a line in the audit log, as the caller reads it.
+pub(super) fn unaudited(error: Unaudited) -> Failure {
+    Failure::new(FailureKind::Internal, error.to_string()).retry_after(UNAUDITED_HINT_MS)
+}
+
+/// How an act that failed stands in the audit log.
+pub(super) fn act_result(failure: &Failure) -> ActResult {
+    match failure.kind {
+        FailureKind::Policy => ActResult::Denied,
+        _ => ActResult::Error,
+    }
 }
 
 /// The token that old clients send among the arguments of admin acts.

@@ -9,9 +9,10 @@ mod content;
 mod description;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::auth::Authority;
 use crate::config::{BuiltinGroup, NameStyle};
 use crate::domain::run::Cancel;
@@ -47,11 +48,13 @@ pub struct Tools {
     pub(crate) guard: Arc<Guard>,
     pub(crate) authority: Authority,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Audit,
     pub(crate) settings: ToolSettings,
     builtins: Vec<builtins::BuiltIn>,
     /// Ends all runs when the server's grace is over.
     stop: Cancel,
     draining: AtomicBool,
+    own_changes: AtomicU64,
 }
 
 impl std::fmt::Debug for Tools {
@@ -71,6 +74,7 @@ impl Tools {
         guard: Arc<Guard>,
         authority: Authority,
         metrics: Arc<Metrics>,
+        audit: Audit,
         settings: ToolSettings,
     ) -> Self {
         let builtins = builtins::all(&settings);
@@ -81,16 +85,27 @@ impl Tools {
             guard,
             authority,
             metrics,
+            audit,
             settings,
             builtins,
             stop,
             draining: AtomicBool::new(false),
+            own_changes: AtomicU64::new(0),
         }
     }
 
     /// Refuses new runs from now on; running ones go on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Changes of the registry that came through here.
+    pub fn own_changes(&self) -> u64 {
+        self.own_changes.load(Ordering::Acquire)
+    }
+
+    fn count_own_change(&self) {
+        self.own_changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Runs now.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::view::{View, answer, one_tool, view};
+use crate::audit::{ActResult, Action, CodeDigest, Details};
 use crate::auth::AdminPermit;
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
@@ -18,7 +19,7 @@ use crate::schema::{check_tool_input_schema, check_tool_output_schema};
 use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::builtins::{read, reserved};
-use crate::tools::call::{CallContext, Called, parse_image};
+use crate::tools::call::{CallContext, Called, act_result, parse_image, unaudited};
 
 /// A store's refusal as the caller reads it.
 fn store_failure(error: &StoreError) -> Failure {
@@ -67,10 +68,19 @@ struct NewTool {
 
 pub(super) fn create(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let new = read::<CreateInput>(arguments)?.tool;
+    let target = new.name.clone();
+    let created = audited(tools, context, Action::ToolCreate, &target, || {
+        create_tool(tools, new)
+    });
+    one_tool(&*created?, false)
+}
+
+fn create_tool(tools: &Tools, new: NewTool) -> Result<Arc<Tool>, Failure> {
     let name = parse_name(&new.name)?;
     if let Some(reason) = reserved(name.as_str()) {
         return Err(invalid(format!(
@@ -102,7 +112,45 @@ pub(super) fn create(
         .create(name, definition)
         .map_err(|error| store_failure(&error))?;
     log::info!("dynamic tool {} created", tool.name);
-    one_tool(&tool, false)
+    Ok(tool)
+}
+
+/// Does what changes a tool: nothing where it cannot be audited, and its end is written.
+fn audited(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    action: Action,
+    target: &str,
+    change: impl FnOnce() -> Result<Arc<Tool>, Failure>,
+) -> Result<Arc<Tool>, Failure> {
+    let act = tools
+        .audit
+        .begin(context.event(action, target), Details::None {})
+        .map_err(unaudited)?;
+    let changed = change();
+    let (result, details) = match &changed {
+        Ok(tool) => {
+            tools.count_own_change();
+            let tool = Details::Tool {
+                revision: tool.revision,
+                digest: CodeDigest::of(&tool.definition.code),
+            };
+            (ActResult::Success, tool)
+        }
+        Err(failure) => {
+            let outcome = failure.kind.as_str();
+            (act_result(failure), Details::Failed { outcome })
+        }
+    };
+    let written = act.finish(result, details);
+    match (&changed, written) {
+        (Ok(_), Err(error)) => {
+            let mut failure = unaudited(error);
+            failure.message = "the change was made, but it could not be audited".to_owned();
+            Err(failure)
+        }
+        _ => changed,
+    }
 }
 
 /// Everything about a definition that is wrong or forbidden, but for its code.
@@ -215,10 +263,19 @@ impl Patch {
 
 pub(super) fn update(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: UpdateInput = read(arguments)?;
+    let target = input.name.clone();
+    let updated = audited(tools, context, Action::ToolUpdate, &target, || {
+        update_tool(tools, input)
+    });
+    one_tool(&*updated?, false)
+}
+
+fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> {
     let base = find(tools, &input.name)?;
     let patched = input.patch.apply(&base.definition);
     check(tools, &patched)?;
@@ -244,7 +301,7 @@ pub(super) fn update(
         tool.name,
         tool.revision
     );
-    one_tool(&tool, false)
+    Ok(tool)
 }
 
 /// A tool by its name, disabled or not.
@@ -268,13 +325,16 @@ struct NameInput {
 
 pub(super) fn delete(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let name = find(tools, &input.name)?.name.clone();
-    let deleted = tools.store.delete(&name, input.expected_revision);
-    let tool = deleted.map_err(|error| store_failure(&error))?;
+    let tool = audited(tools, context, Action::ToolDelete, &input.name, || {
+        let name = find(tools, &input.name)?.name.clone();
+        let deleted = tools.store.delete(&name, input.expected_revision);
+        deleted.map_err(|error| store_failure(&error))
+    })?;
     log::info!("dynamic tool {} deleted", tool.name);
     Ok(ToolAnswer::text(&format!(
         "Deleted dynamic tool \"{}\" (revision {}).",
@@ -284,21 +344,28 @@ pub(super) fn delete(
 
 pub(super) fn enable(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let name = find(tools, &input.name)?.name.clone();
     let enabled = input.enabled.unwrap_or(true);
-    let tool = tools
-        .store
-        .update(&name, input.expected_revision, &mut |stored| {
-            Ok(Definition {
-                enabled,
-                ..stored.definition.clone()
+    let action = match enabled {
+        true => Action::ToolEnable,
+        false => Action::ToolDisable,
+    };
+    let tool = audited(tools, context, action, &input.name, || {
+        let name = find(tools, &input.name)?.name.clone();
+        tools
+            .store
+            .update(&name, input.expected_revision, &mut |stored| {
+                Ok(Definition {
+                    enabled,
+                    ..stored.definition.clone()
+                })
             })
-        })
-        .map_err(|error| store_failure(&error))?;
+            .map_err(|error| store_failure(&error))
+    })?;
     one_tool(&tool, false)
 }
 
