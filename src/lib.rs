@@ -24,7 +24,8 @@
 //! | [`base`] | what std lacks |
 //!
 //! Imports point one way: `cli → app → http → gate → mcp → tools → engine → docker, registry,
-//! auth, audit, guard → config, metrics, schema → domain → base`; neighbours do not know each other.
+//! auth, audit, guard → config, metrics, schema → domain → base`; neighbours do not know each
+//! other.
 //!
 //! # One call
 //!

@@ -5,11 +5,14 @@
 //! An act is a value: [`Audit::begin`] makes it, [`Act::finish`] ends it, and dropping it writes
 //! that it was aborted. Without MCP_AUDIT_ENABLED the same calls do nothing.
 
+mod chain;
 pub mod event;
 mod flood;
 mod log_file;
 mod record;
+mod redaction;
 mod rotation;
+mod tail;
 #[cfg(test)]
 mod tests;
 pub mod verify;
@@ -32,7 +35,8 @@ pub use log_file::OpenError;
 
 use flood::{Proven, Refusals};
 use log_file::LogFile;
-use record::{Body, Redactor};
+use record::Body;
+use redaction::Redactor;
 use writer::{Common, Limits, Request, Writer};
 
 /// Acts that may wait for the writer; the next ones wait to be let in.

@@ -11,8 +11,9 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use super::log_file::{OpenError, Tail, sync_folder, tail_after};
-use super::record::{Chain, read_line};
+use super::chain::{Chain, read_line};
+use super::log_file::{OpenError, sync_folder};
+use super::tail::{Tail, tail_after};
 
 /// The longest line that any setting allows, and room to spare.
 const MAX_LINE_BYTES: u64 = 2 << 20;

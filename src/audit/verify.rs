@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::{Chain, read_hash, read_line};
+use super::chain::{Chain, read_hash, read_line};
 use super::rotation::{Lines, open_lines};
 use crate::base::ids::hex;
 

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::chain::{Chain, ChainBreak};
 use super::event::{ActResult, Details};
 use super::flood::{Refusals, Summary};
-use super::log_file::{LogFile, Tail, Trouble};
-use super::record::{Body, Chain, ChainBreak, Redactor};
+use super::log_file::{LogFile, Trouble};
+use super::record::Body;
+use super::redaction::Redactor;
+use super::tail::Tail;
 use super::{Clock, Status};
 use crate::base::clock::rfc3339;
 use crate::config::AuditSync;

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::ToolAnswer;
+use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
 use super::{Tools, content};
-use crate::audit::{ActResult, Action, Actor, CodeDigest, Details, Event, Unaudited};
-use crate::auth::{Caller, Denied};
+use crate::audit::Action;
+use crate::auth::Caller;
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
@@ -32,18 +33,6 @@ pub struct CallContext<'a> {
     pub request_id: &'a str,
     /// Ends what the call runs.
     pub cancel: &'a Cancel,
-}
-
-impl CallContext<'_> {
-    /// Something that this call does, for the audit log.
-    pub(super) fn event(&self, action: Action, target: &str) -> Event {
-        Event {
-            action,
-            actor: Actor::from(self.caller.principal()),
-            target: target.to_owned(),
-            request_id: self.request_id.to_owned(),
-        }
-    }
 }
 
 /// There is no such tool, or none that this caller sees.
@@ -150,17 +139,7 @@ impl Tools {
                     .authority
                     .permit_admin(context.caller, token.as_deref())
                 {
-                    Err(denied) => {
-                        let action = Action::of_tool(tool.name).unwrap_or(Action::HttpAuth);
-                        let reason = match denied {
-                            Denied::AdminTokenMissing => "admin_token_missing",
-                            Denied::AdminTokenWrong => "admin_token_wrong",
-                        };
-                        let event = context.event(action, tool.name);
-                        self.audit.deny(&event, reason, None);
-                        let failure = Failure::new(FailureKind::Policy, denied.to_string());
-                        Called::refused(kind, failure)
-                    }
+                    Err(denied) => Called::refused(kind, self.denied(context, tool.name, denied)),
                     Ok(permit) => match self.guard.admit(tool.name) {
                         Err(refusal) => {
                             Called::refused(kind, self.rejected(context, tool.name, refusal))
@@ -241,10 +220,12 @@ impl Tools {
             timeout: Duration::from_millis(definition.timeout_ms.min(self.settings.max_timeout_ms)),
             label: execution.label.to_owned(),
         };
-        let event = context.event(execution.action, execution.label);
         self.engine
             .admit(job.image.as_ref(), &job.dependencies)
-            .inspect_err(|failure| self.audit.deny(&event, failure.kind.as_str(), None))?;
+            .inspect_err(|failure| {
+                let event = context.event(execution.action, execution.label);
+                self.audit.deny(&event, failure.kind.as_str(), None);
+            })?;
         let rejected = |refusal| self.rejected(context, &execution.scope, refusal);
         self.guard.admit(&execution.scope).map_err(rejected)?;
         let began = Instant::now();
@@ -253,12 +234,7 @@ impl Tools {
             .guard
             .enter(context.caller.principal(), acquire)
             .map_err(rejected)?;
-        let intent = Details::Run {
-            revision: execution.revision,
-            digest: CodeDigest::of(&definition.code),
-            image: definition.image.clone(),
-        };
-        let act = self.audit.begin(event, intent).map_err(unaudited)?;
+        let act = self.begin_run(context, execution)?;
         let ended = self
             .engine
             .run(&job, acquire, context.cancel, &mut NoClient);
@@ -274,26 +250,7 @@ impl Tools {
         let returned = ended.outcome;
         let answer =
             returned.and_then(|returned| shape_result(definition, returned, ended.duration));
-        let (result, outcome) = match &answer {
-            Ok(_) => (ActResult::Success, "ok"),
-            Err(failure) => (act_result(failure), failure.kind.as_str()),
-        };
-        let duration_ms = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
-        let outcome = Details::Ran {
-            duration_ms,
-            outcome,
-        };
-        act.finish(result, outcome).map_err(unaudited)?;
-        answer
-    }
-
-    /// What the guard refused, written down.
-    fn rejected(&self, context: &CallContext<'_>, scope: &str, refusal: Refusal) -> Failure {
-        let failure = refused(refusal);
-        let event = context.event(Action::GuardReject, scope);
-        let reason = failure.kind.as_str();
-        self.audit.deny(&event, reason, failure.retry_after_ms);
-        failure
+        end_run(act, answer, ended.duration)
     }
 }
 
@@ -312,28 +269,12 @@ impl Observer for NoClient {
     }
 }
 
-fn refused(refusal: Refusal) -> Failure {
+pub(super) fn refused(refusal: Refusal) -> Failure {
     let (kind, retry) = match refusal {
         Refusal::Busy { retry_after_ms } => (FailureKind::Busy, retry_after_ms),
         Refusal::RateLimited { retry_after_ms } => (FailureKind::RateLimited, retry_after_ms),
     };
     Failure::new(kind, refusal.to_string()).retry_after(retry)
-}
-
-/// How long a caller waits before it tries again what could not be audited, in milliseconds.
-const UNAUDITED_HINT_MS: u64 = 5000;
-
-/// An act without a line in the audit log, as the caller reads it.
-pub(super) fn unaudited(error: Unaudited) -> Failure {
-    Failure::new(FailureKind::Internal, error.to_string()).retry_after(UNAUDITED_HINT_MS)
-}
-
-/// How an act that failed stands in the audit log.
-pub(super) fn act_result(failure: &Failure) -> ActResult {
-    match failure.kind {
-        FailureKind::Policy => ActResult::Denied,
-        _ => ActResult::Error,
-    }
 }
 
 /// The token that old clients send among the arguments of admin acts.

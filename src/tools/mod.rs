@@ -2,6 +2,7 @@
 //! time.
 
 mod answer;
+mod audited;
 mod builtins;
 mod call;
 mod catalog;

@@ -1,6 +1,7 @@
 //! What lines look like: the golden file, redaction, clipping, and how acts end.
 
 use super::*;
+use crate::audit::chain;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/audit.jsonl");
 
@@ -250,7 +251,7 @@ fn no_secret_no_control_character_and_no_byte_too_many() {
         "quo\"ted\\secret",
         "passé-µ",
     ];
-    let redactor = record::Redactor::new(&secrets.map(Secret::new));
+    let redactor = Redactor::new(&secrets.map(Secret::new));
     let mut random = Random(7);
     for round in 0..3000 {
         let max = [1000, 1200, 5000, 20_000][round % 4];
@@ -265,14 +266,14 @@ fn no_secret_no_control_character_and_no_byte_too_many() {
         event.request_id = random.text(&secrets);
         let details = Map::from_iter([("d".to_owned(), random.value(&secrets, 4))]);
         let body = Body::new(&event, ActResult::Denied, details, &redactor, max);
-        let mut chain = record::Chain {
+        let mut chain = chain::Chain {
             seq: u64::MAX - 1,
             hash: [255; 32],
         };
-        let broken = record::ChainBreak {
+        let broken = chain::ChainBreak {
             unrecorded: u64::MAX,
-            torn: Some(record::Torn::new(random.text(&["x"]).as_bytes())),
-            ..record::ChainBreak::new("rotation_failed_and_more")
+            torn: Some(chain::Torn::new(random.text(&["x"]).as_bytes())),
+            ..chain::ChainBreak::new("rotation_failed_and_more")
         };
         let broken = (round % 2 == 0).then_some(&broken);
         let time = "2026-07-28T09:30:00.123Z";
@@ -281,7 +282,7 @@ fn no_secret_no_control_character_and_no_byte_too_many() {
         let (text, end) = line.split_at(line.len() - 1);
         assert_eq!(end, "\n");
         assert!(!text.chars().any(char::is_control), "{text}");
-        record::read_line(text.as_bytes()).unwrap();
+        chain::read_line(text.as_bytes()).unwrap();
         let value: Value = serde_json::from_str(text).unwrap();
         sensitive_values_are_hidden(&value["details"]["d"]);
         let shown = format!("{value:?}");
@@ -294,11 +295,11 @@ fn no_secret_no_control_character_and_no_byte_too_many() {
 
 #[test]
 fn long_texts_are_clipped_and_say_so() {
-    let redactor = record::Redactor::new(&[]);
+    let redactor = Redactor::new(&[]);
     let long = event(Action::ToolCreate, &"é".repeat(10_000));
     let body = |max| {
         let body = Body::new(&long, ActResult::Success, Map::new(), &redactor, max);
-        let mut chain = record::Chain::START;
+        let mut chain = chain::Chain::START;
         let line = chain.seal(&body, "t", "i", None, max);
         serde_json::from_str::<Value>(&line).unwrap()
     };

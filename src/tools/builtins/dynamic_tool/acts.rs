@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::view::{View, answer, one_tool, view};
-use crate::audit::{ActResult, Action, CodeDigest, Details};
+use crate::audit::Action;
 use crate::auth::AdminPermit;
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
@@ -19,7 +19,7 @@ use crate::schema::{check_tool_input_schema, check_tool_output_schema};
 use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::builtins::{read, reserved};
-use crate::tools::call::{CallContext, Called, act_result, parse_image, unaudited};
+use crate::tools::call::{CallContext, Called, parse_image};
 
 /// A store's refusal as the caller reads it.
 fn store_failure(error: &StoreError) -> Failure {
@@ -74,7 +74,7 @@ pub(super) fn create(
 ) -> Result<ToolAnswer, Failure> {
     let new = read::<CreateInput>(arguments)?.tool;
     let target = new.name.clone();
-    let created = audited(tools, context, Action::ToolCreate, &target, || {
+    let created = tools.audited(context, Action::ToolCreate, &target, || {
         create_tool(tools, new)
     });
     one_tool(&*created?, false)
@@ -113,44 +113,6 @@ fn create_tool(tools: &Tools, new: NewTool) -> Result<Arc<Tool>, Failure> {
         .map_err(|error| store_failure(&error))?;
     log::info!("dynamic tool {} created", tool.name);
     Ok(tool)
-}
-
-/// Does what changes a tool: nothing where it cannot be audited, and its end is written.
-fn audited(
-    tools: &Tools,
-    context: &CallContext<'_>,
-    action: Action,
-    target: &str,
-    change: impl FnOnce() -> Result<Arc<Tool>, Failure>,
-) -> Result<Arc<Tool>, Failure> {
-    let act = tools
-        .audit
-        .begin(context.event(action, target), Details::None {})
-        .map_err(unaudited)?;
-    let changed = change();
-    let (result, details) = match &changed {
-        Ok(tool) => {
-            tools.count_own_change();
-            let tool = Details::Tool {
-                revision: tool.revision,
-                digest: CodeDigest::of(&tool.definition.code),
-            };
-            (ActResult::Success, tool)
-        }
-        Err(failure) => {
-            let outcome = failure.kind.as_str();
-            (act_result(failure), Details::Failed { outcome })
-        }
-    };
-    let written = act.finish(result, details);
-    match (&changed, written) {
-        (Ok(_), Err(error)) => {
-            let mut failure = unaudited(error);
-            failure.message = "the change was made, but it could not be audited".to_owned();
-            Err(failure)
-        }
-        _ => changed,
-    }
 }
 
 /// Everything about a definition that is wrong or forbidden, but for its code.
@@ -269,7 +231,7 @@ pub(super) fn update(
 ) -> Result<ToolAnswer, Failure> {
     let input: UpdateInput = read(arguments)?;
     let target = input.name.clone();
-    let updated = audited(tools, context, Action::ToolUpdate, &target, || {
+    let updated = tools.audited(context, Action::ToolUpdate, &target, || {
         update_tool(tools, input)
     });
     one_tool(&*updated?, false)
@@ -330,7 +292,7 @@ pub(super) fn delete(
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let tool = audited(tools, context, Action::ToolDelete, &input.name, || {
+    let tool = tools.audited(context, Action::ToolDelete, &input.name, || {
         let name = find(tools, &input.name)?.name.clone();
         let deleted = tools.store.delete(&name, input.expected_revision);
         deleted.map_err(|error| store_failure(&error))
@@ -354,7 +316,7 @@ pub(super) fn enable(
         true => Action::ToolEnable,
         false => Action::ToolDisable,
     };
-    let tool = audited(tools, context, action, &input.name, || {
+    let tool = tools.audited(context, action, &input.name, || {
         let name = find(tools, &input.name)?.name.clone();
         tools
             .store
