@@ -6,6 +6,7 @@ mod owners;
 mod upkeep;
 
 use std::fmt;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services};
+use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::registry::file::{FileStore, FileStoreOptions};
@@ -35,8 +36,9 @@ use upkeep::{Upkeep, check_all};
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for the answers of cancelled runs, and for their containers to go.
+/// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(20);
+const LAST_REMOVALS: Duration = Duration::from_secs(5);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -114,22 +116,32 @@ impl App {
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store)?);
+        // First what fails most often, so that nothing else was begun.
+        let listener = listen(&config.http).map_err(StartError::Http)?;
+        let store = open_store(&config.store)?;
+        let owners = Arc::new(FileOwners::register(&store.0)?);
+        Self::start_audited(config, surroundings, listener, store, &owners)
+            .inspect_err(|_| owners.retire())
+    }
+
+    fn start_audited(
+        config: Config,
+        surroundings: Surroundings,
+        listener: TcpListener,
+        (store, store_path): (FileStore, PathBuf),
+        owners: &Arc<FileOwners>,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::default());
         let audit = open_audit(&config, owners.own_id(), &metrics)?;
         let ground = Ground {
+            listener,
             store: Arc::new(store),
             store_path,
-            owners,
+            owners: Arc::clone(owners),
             metrics,
             audit: audit.clone(),
         };
-        let started = Self::start_services(config, surroundings, ground);
-        if started.is_err() {
-            audit.stop();
-        }
-        started
+        Self::start_services(config, surroundings, ground).inspect_err(|_| audit.stop())
     }
 
     fn start_services(
@@ -138,6 +150,7 @@ impl App {
         ground: Ground,
     ) -> Result<Self, StartError> {
         let Ground {
+            listener,
             store,
             store_path,
             owners,
@@ -145,13 +158,12 @@ impl App {
             audit,
         } = ground;
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let (engine, engine_reason) = start_engine(
-            &config,
-            surroundings,
-            Arc::clone(&owners) as Arc<dyn Owners>,
-        )?;
+        let known = Arc::clone(&owners) as Arc<dyn Owners>;
+        let (engine, engine_reason) = start_engine(&config, surroundings, known)?;
         let probe = engine.probe(Deadline::after(CHECK_TIMEOUT));
-        record_engine(&audit, engine.name(), probe)?;
+        record_engine(&audit, engine.name(), probe).inspect_err(|_| {
+            engine.stop(Deadline::after(LAST_REMOVALS));
+        })?;
         let authority = Authority::new(config.auth.admin_token.clone());
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
@@ -180,7 +192,10 @@ impl App {
             seen: store.snapshot().generation().into(),
         };
         let upkeep = Upkeep::start(&engine, &readiness, &metrics, watch)?;
-        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        let http = HttpServer::start(&config.http, listener, services).map_err(|error| {
+            engine.stop(Deadline::after(LAST_REMOVALS));
+            StartError::Http(error)
+        })?;
         Ok(Self {
             config,
             audit,
@@ -243,7 +258,7 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
-        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
@@ -258,6 +273,7 @@ impl App {
 
 /// What everything else stands on.
 struct Ground {
+    listener: TcpListener,
     store: Arc<dyn ToolStore>,
     store_path: PathBuf,
     owners: Arc<FileOwners>,

@@ -56,8 +56,7 @@ pub(super) fn read_end(file: &File) -> io::Result<End> {
         });
     }
     let backwards = lines.split(|byte| *byte == b'\n').rev().skip(1);
-    let mut damaged = 0;
-    for line in backwards {
+    for (damaged, line) in backwards.enumerate() {
         if let Ok(last) = read_line(line) {
             let mut tail = tail_after(&last);
             if damaged > 0 {
@@ -71,7 +70,6 @@ pub(super) fn read_end(file: &File) -> io::Result<End> {
             }
             return Ok(End::Line { length: kept, tail });
         }
-        damaged += 1;
     }
     Ok(End::Foreign)
 }

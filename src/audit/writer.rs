@@ -134,7 +134,9 @@ impl Writer {
                 self.write_summaries(due);
                 tick = now + TICK;
             }
-            let sync_at = self.unsynced_since.map(|since| since + SYNC_AFTER);
+            // In trouble the disk waits for the mend, and nobody spins for it.
+            let unsynced = self.unsynced_since.filter(|_| self.trouble.is_none());
+            let sync_at = unsynced.map(|since| since + SYNC_AFTER);
             if sync_at.is_some_and(|at| now >= at) {
                 self.sync();
             }

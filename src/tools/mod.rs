@@ -109,9 +109,10 @@ impl Tools {
         self.own_changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Runs now.
-    pub fn active_runs(&self) -> usize {
-        self.guard.counts().active
+    /// Runs now, and those that wait for a slot.
+    pub fn unfinished_runs(&self) -> usize {
+        let counts = self.guard.counts();
+        counts.active + counts.waiting
     }
 
     /// A flag for one call, that [`Tools::cancel_runs`] reaches too.

@@ -9,6 +9,7 @@
 )]
 
 mod audit;
+mod clients;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;
@@ -16,9 +17,13 @@ mod engine_hardening;
 mod engine_images;
 mod engine_lifecycle;
 mod jail;
+mod jail_escape;
 mod jail_suite;
 mod readme;
 mod server_calls;
+mod server_commands;
+mod server_life;
+mod server_load;
 mod server_protocol;
 mod server_store;
 mod support;

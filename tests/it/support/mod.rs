@@ -4,7 +4,6 @@ pub(crate) mod daemons;
 pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod jail;
-pub(crate) mod program;
 pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
