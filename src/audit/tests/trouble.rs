@@ -56,6 +56,19 @@ fn begin(audit: &Audit, action: Action) -> Result<Act, Unaudited> {
     audit.begin(event(action, "t"), Details::None {})
 }
 
+/// CPU time of this process's only writer, in hundredths of a second (proc(5)).
+fn writer_ticks() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let mut stats =
+        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    let stat = stats.find(|stat| stat.contains(" (audit) ")).unwrap();
+    let fields: Vec<_> = stat.split(' ').collect();
+    [13, 14]
+        .map(|at| fields[at].parse::<u64>().unwrap())
+        .iter()
+        .sum()
+}
+
 #[test]
 fn a_full_disk_refuses_acts_until_there_is_space() {
     let Some(folder) = std::env::var_os(CHILD) else {
@@ -93,6 +106,12 @@ fn a_full_disk_refuses_acts_until_there_is_space() {
     );
     assert_eq!(trouble(&audit).unwrap(), "the disk is full");
     audit.deny(&event(Action::GuardReject, "t"), "rate_limited", None);
+
+    // The fsync that is due can wait; the writer once spun for it.
+    let before = writer_ticks();
+    std::thread::sleep(Duration::from_millis(500));
+    let spent = writer_ticks() - before;
+    assert!(spent < 25, "{spent} ticks of 50 spent on doing nothing");
 
     fs::remove_file(folder.join("ballast")).unwrap();
     until("well again", || trouble(&audit).is_none());
