@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::StartError;
+use super::{CHECK_TIMEOUT, LAST_REMOVALS, StartError};
 use crate::audit::{ActResult, Action, Audit, AuditOptions, Details, Event};
+use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::config::{AuthMode, Backend, Config, JwksSource, Profile};
-use crate::engine::Check;
+use crate::engine::{Engine, Owners};
 use crate::http::ReadyCheck;
 use crate::metrics::Metrics;
 use crate::registry::ToolStore;
-use crate::tools::Tools;
 
 /// Opens the log with its first line, or none where the operator wants none.
 pub(super) fn open_audit(
     config: &Config,
-    instance: &str,
+    owners: &dyn Owners,
     metrics: &Arc<Metrics>,
 ) -> Result<Audit, StartError> {
     let Some(audit) = &config.audit else {
@@ -25,7 +25,7 @@ pub(super) fn open_audit(
     };
     let audit = Audit::open(AuditOptions {
         config: audit.clone(),
-        instance: instance.to_owned(),
+        instance: owners.own_id().to_owned(),
         secrets: secrets(config),
         metrics: Arc::clone(metrics),
         clock: Arc::new(SystemTime::now),
@@ -42,13 +42,19 @@ pub(super) fn open_audit(
     Ok(audit)
 }
 
-/// Writes which engine runs the code.
-pub(super) fn record_engine(audit: &Audit, name: &str, probe: Check) -> Result<(), StartError> {
+/// Writes which engine runs the code; one that cannot be written is ended.
+pub(super) fn record_engine(audit: &Audit, engine: &dyn Engine) -> Result<(), StartError> {
+    if audit.status().is_none() {
+        return Ok(());
+    }
+    let probe = engine.probe(Deadline::after(CHECK_TIMEOUT));
     let details = Details::Engine {
         ready: probe.ready,
         detail: probe.detail,
     };
-    record(audit, Action::EngineSelect, name, details)
+    record(audit, Action::EngineSelect, engine.name(), details).inspect_err(|_| {
+        engine.stop(Deadline::after(LAST_REMOVALS));
+    })
 }
 
 fn record(audit: &Audit, action: Action, target: &str, details: Details) -> Result<(), StartError> {
@@ -119,32 +125,33 @@ pub(super) fn check_audit(audit: &Audit) -> Option<ReadyCheck> {
     })
 }
 
-/// Notices that the registry was read anew because others changed it.
+/// Notices that the registry in memory is another one, whoever changed it.
 pub(super) struct RegistryWatch {
     pub(super) audit: Audit,
     pub(super) store: Arc<dyn ToolStore>,
-    pub(super) tools: Arc<Tools>,
-    /// Changes by others that were written already.
-    pub(super) seen: AtomicU64,
+    seen: AtomicU64,
 }
 
 impl RegistryWatch {
+    pub(super) fn new(audit: Audit, store: Arc<dyn ToolStore>) -> Self {
+        let seen = store.snapshot().generation().into();
+        Self { audit, store, seen }
+    }
+
     pub(super) fn look(&self) {
-        // A change of ours that falls between these two lines is told as somebody else's, once.
-        let own = self.tools.own_changes();
         let snapshot = self.store.snapshot();
-        let others = snapshot.generation().saturating_sub(own);
-        if others > self.seen.load(Ordering::Relaxed) {
-            let details = Details::Registry {
-                generation: snapshot.generation(),
-                tools: snapshot.tools().len(),
-            };
-            if record(&self.audit, Action::RegistryRefresh, "", details).is_err() {
-                // Again at the next look.
-                return;
-            }
+        let generation = snapshot.generation();
+        if generation == self.seen.load(Ordering::Relaxed) {
+            return;
         }
-        self.seen.store(others, Ordering::Relaxed);
+        let details = Details::Registry {
+            generation,
+            tools: snapshot.tools().len(),
+        };
+        // What cannot be written is tried again at the next look.
+        if record(&self.audit, Action::RegistryRefresh, "", details).is_ok() {
+            self.seen.store(generation, Ordering::Relaxed);
+        }
     }
 }
 

@@ -2,35 +2,40 @@
 
 mod audit_log;
 mod engine_choice;
+mod late_engine;
+mod over_stdio;
 mod owners;
+mod store;
 mod upkeep;
 
 use std::fmt;
-use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{Audit, OpenError};
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
+use crate::base::secret::Secret;
 use crate::base::sys;
-use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
+use crate::config::{Config, GuardConfig, Transport};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
 use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
-use crate::mcp;
+use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
-use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
+pub use over_stdio::StdioApp;
+pub use store::{database_options, open_store};
 
 use audit_log::{RegistryWatch, open_audit, record_engine};
 use engine_choice::start_engine;
-use owners::FileOwners;
+use late_engine::LateEngine;
+use owners::Instance;
+use store::Opened;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
@@ -47,6 +52,10 @@ pub enum StartError {
     Registry(StoreError),
     /// This instance cannot be made known.
     Instance(std::io::Error),
+    /// There is no key to sign sessions with.
+    SessionKey(std::io::Error),
+    /// Stdin or stdout cannot be used.
+    Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// The audit log cannot be opened.
@@ -71,6 +80,13 @@ impl fmt::Display for StartError {
                     "this instance cannot be recorded beside the registry: {error}"
                 )
             }
+            Self::SessionKey(error) => {
+                write!(
+                    formatter,
+                    "session.key beside the registry cannot be used: {error}"
+                )
+            }
+            Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Audit(error) => write!(formatter, "{error}"),
             Self::Unaudited => formatter.write_str(
@@ -85,6 +101,95 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What both transports stand on.
+struct Core {
+    config: Config,
+    audit: Audit,
+    mcp: mcp::Server,
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
+    authority: Authority,
+    metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    place: String,
+    store: Arc<dyn ToolStore>,
+    owners: Arc<dyn Instance>,
+}
+
+impl Core {
+    fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        sys::raise_open_file_limit();
+        let opened = store::open(&config.store)?;
+        let owners = Arc::clone(&opened.instance);
+        Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())
+    }
+
+    fn build_on(
+        config: Config,
+        surroundings: Surroundings,
+        opened: Opened,
+    ) -> Result<Self, StartError> {
+        if config.transport == Transport::Http {
+            opened.instance.register()?;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let audit = open_audit(&config, &*opened.instance, &metrics)?;
+        Self::build_audited(config, surroundings, opened, metrics, audit.clone())
+            .inspect_err(|_| audit.stop())
+    }
+
+    fn build_audited(
+        config: Config,
+        surroundings: Surroundings,
+        opened: Opened,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+    ) -> Result<Self, StartError> {
+        let (registry, owners) = (opened.registry, opened.instance);
+        let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
+        let (sessions, engine, engine_reason) = match config.transport {
+            Transport::Http => {
+                let key = registry.session_key()?;
+                let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
+                let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
+                record_engine(&audit, &*engine)?;
+                (Some(sessions), engine, reason)
+            }
+            Transport::Stdio => {
+                let late = LateEngine::new(config.clone(), surroundings, as_owners, audit.clone());
+                (None, Arc::new(late) as Arc<dyn Engine>, None)
+            }
+        };
+        let store = registry.store();
+        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
+        let authority = Authority::new(admin_token(&config));
+        let tools = Arc::new(Tools::new(
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            Arc::clone(&guard),
+            authority.clone(),
+            Arc::clone(&metrics),
+            audit.clone(),
+            tool_settings(&config),
+        ));
+        Ok(Self {
+            config,
+            audit,
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            tools,
+            engine,
+            engine_reason,
+            authority,
+            metrics,
+            guard,
+            place: opened.place,
+            store,
+            owners,
+        })
+    }
+}
+
 /// A running server.
 pub struct App {
     config: Config,
@@ -93,11 +198,11 @@ pub struct App {
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
     readiness: Arc<Readiness>,
-    store_path: PathBuf,
+    place: String,
     store: Arc<dyn ToolStore>,
     http: HttpServer,
     upkeep: Upkeep,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
 }
 
 impl fmt::Debug for App {
@@ -115,99 +220,40 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
-        sys::raise_open_file_limit();
         // First what fails most often, so that nothing else was begun.
         let listener = listen(&config.http).map_err(StartError::Http)?;
-        let store = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store.0)?);
-        Self::start_audited(config, surroundings, listener, store, &owners)
-            .inspect_err(|_| owners.retire())
-    }
-
-    fn start_audited(
-        config: Config,
-        surroundings: Surroundings,
-        listener: TcpListener,
-        (store, store_path): (FileStore, PathBuf),
-        owners: &Arc<FileOwners>,
-    ) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::default());
-        let audit = open_audit(&config, owners.own_id(), &metrics)?;
-        let ground = Ground {
-            listener,
-            store: Arc::new(store),
-            store_path,
-            owners: Arc::clone(owners),
-            metrics,
-            audit: audit.clone(),
-        };
-        Self::start_services(config, surroundings, ground).inspect_err(|_| audit.stop())
-    }
-
-    fn start_services(
-        config: Config,
-        surroundings: Surroundings,
-        ground: Ground,
-    ) -> Result<Self, StartError> {
-        let Ground {
-            listener,
-            store,
-            store_path,
-            owners,
-            metrics,
-            audit,
-        } = ground;
-        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let known = Arc::clone(&owners) as Arc<dyn Owners>;
-        let (engine, engine_reason) = start_engine(&config, surroundings, known)?;
-        let probe = engine.probe(Deadline::after(CHECK_TIMEOUT));
-        record_engine(&audit, engine.name(), probe).inspect_err(|_| {
-            engine.stop(Deadline::after(LAST_REMOVALS));
-        })?;
-        let authority = Authority::new(config.auth.admin_token.clone());
-        let tools = Arc::new(Tools::new(
-            Arc::clone(&store),
-            Arc::clone(&engine),
-            Arc::clone(&guard),
-            authority.clone(),
-            Arc::clone(&metrics),
-            audit.clone(),
-            tool_settings(&config),
-        ));
+        let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store, &audit));
+        readiness.publish(check_all(&*core.engine, &*core.store, &core.audit));
         let services = Services {
-            mcp: mcp::Server::new(Arc::clone(&tools)),
-            authority,
-            metrics: Arc::clone(&metrics),
-            guard,
-            engine: Arc::clone(&engine),
-            store: Arc::clone(&store),
+            mcp: core.mcp,
+            authority: core.authority,
+            metrics: Arc::clone(&core.metrics),
+            guard: core.guard,
+            engine: Arc::clone(&core.engine),
+            store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let watch = RegistryWatch {
-            audit: audit.clone(),
-            store: Arc::clone(&store),
-            tools: Arc::clone(&tools),
-            seen: store.snapshot().generation().into(),
-        };
-        let upkeep = Upkeep::start(&engine, &readiness, &metrics, watch)?;
-        let http = HttpServer::start(&config.http, listener, services).map_err(|error| {
-            engine.stop(Deadline::after(LAST_REMOVALS));
+        let watch = RegistryWatch::new(core.audit.clone(), Arc::clone(&core.store));
+        let upkeep = Upkeep::start(&core.engine, &readiness, &core.metrics, watch)?;
+        let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
+            core.engine.stop(Deadline::after(LAST_REMOVALS));
+            core.owners.retire();
+            core.audit.stop();
             StartError::Http(error)
         })?;
         Ok(Self {
-            config,
-            audit,
-            tools,
-            engine,
-            engine_reason,
+            config: core.config,
+            audit: core.audit,
+            tools: core.tools,
+            engine: core.engine,
+            engine_reason: core.engine_reason,
             readiness,
-            store_path,
-            store,
+            place: core.place,
+            store: core.store,
             http,
             upkeep,
-            owners,
+            owners: core.owners,
         })
     }
 
@@ -239,7 +285,7 @@ impl App {
             engine.detail,
             reason.unwrap_or_default(),
             image.detail,
-            self.store_path.display(),
+            self.place,
         )
     }
 
@@ -271,30 +317,10 @@ impl App {
     }
 }
 
-/// What everything else stands on.
-struct Ground {
-    listener: TcpListener,
-    store: Arc<dyn ToolStore>,
-    store_path: PathBuf,
-    owners: Arc<FileOwners>,
-    metrics: Arc<Metrics>,
-    audit: Audit,
-}
-
-fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> {
-    let Backend::File(path) = &config.backend else {
-        return Err(StartError::NotAvailable("MCP_DYNAMIC_BACKEND=postgres"));
-    };
-    let options = FileStoreOptions {
-        path: path.clone(),
-        max_tools: config.max_tools,
-        read_only: config.access == Access::ReadOnly,
-    };
-    let store = FileStore::open(options).map_err(StartError::Registry)?;
-    Ok((
-        store,
-        std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-    ))
+/// On stdio the spawning user is admin, unless the token is asked for there, too.
+fn admin_token(config: &Config) -> Option<Secret> {
+    let token = config.auth.admin_token.clone();
+    token.filter(|_| config.transport == Transport::Http || config.auth.admin_token_required)
 }
 
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {

@@ -17,8 +17,8 @@ use crate::registry::ToolStore;
 /// How often readiness is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often left containers are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
-const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn check_all(
     engine: &dyn Engine,
@@ -33,7 +33,8 @@ pub(super) fn check_all(
         ReadyCheck {
             name: "registry",
             ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
+            detail: registry
+                .map_or_else(|error| error.to_string(), |()| store.backend().to_owned()),
         },
         ReadyCheck {
             name: "engine",

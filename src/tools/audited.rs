@@ -59,7 +59,6 @@ impl Tools {
         let changed = change();
         let (result, details) = match &changed {
             Ok(tool) => {
-                self.count_own_change();
                 let tool = Details::Tool {
                     revision: tool.revision,
                     digest: CodeDigest::of(&tool.definition.code),

@@ -10,7 +10,7 @@ mod content;
 mod description;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::audit::Audit;
@@ -55,7 +55,6 @@ pub struct Tools {
     /// Ends all runs when the server's grace is over.
     stop: Cancel,
     draining: AtomicBool,
-    own_changes: AtomicU64,
 }
 
 impl std::fmt::Debug for Tools {
@@ -91,22 +90,12 @@ impl Tools {
             builtins,
             stop,
             draining: AtomicBool::new(false),
-            own_changes: AtomicU64::new(0),
         }
     }
 
     /// Refuses new runs from now on; running ones go on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-    }
-
-    /// Changes of the registry that came through here.
-    pub fn own_changes(&self) -> u64 {
-        self.own_changes.load(Ordering::Acquire)
-    }
-
-    fn count_own_change(&self) {
-        self.own_changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Runs now, and those that wait for a slot.

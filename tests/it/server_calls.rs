@@ -126,6 +126,18 @@ fn a_tool_from_its_creation_to_its_deletion() {
         (None, &json!("Sums."))
     );
 
+    let reset = json!({ "timeoutMs": null, "dependencies": null, "enabled": null });
+    let reset = update(json!({ "name": "math.add", "patch": reset }));
+    let reset = &reset["structuredContent"]["tool"];
+    assert_eq!(
+        (&reset["revision"], &reset["timeoutMs"]),
+        (&json!(3), &json!(30_000))
+    );
+    assert_eq!(
+        (&reset["dependencies"], &reset["enabled"]),
+        (&json!([]), &json!(true))
+    );
+
     // Disabled: neither listed nor callable, but there.
     let enable = |enabled: bool| {
         let arguments = json!({ "name": "math.add", "enabled": enabled });
@@ -156,9 +168,9 @@ fn a_tool_from_its_creation_to_its_deletion() {
 
     let delete = |arguments: Value| server.call("dynamic.tool.delete", arguments);
     let stale = delete(json!({ "name": "math.add", "expectedRevision": 2 }));
-    check_failure(&stale, "…expected 2, current 4.");
-    let deleted = delete(json!({ "name": "math.add", "expectedRevision": 4 }));
-    let text = "Deleted dynamic tool \"math.add\" (revision 4).";
+    check_failure(&stale, "…expected 2, current 5.");
+    let deleted = delete(json!({ "name": "math.add", "expectedRevision": 5 }));
+    let text = "Deleted dynamic tool \"math.add\" (revision 5).";
     assert_eq!(deleted["content"][0]["text"], text, "{deleted}");
     check_failure(&get("math.add"), "invalid_arguments: …\"math.add\"…");
     assert_eq!(listed_tool(&server, "math.add"), None);
@@ -386,6 +398,24 @@ fn underscore_style_lists_names_that_every_client_takes() {
         .map(|tool| tool["name"].clone())
         .collect();
     assert!(names.contains(&json!("my_tool_x-1")) && names.contains(&json!("dynamic_tool_create")));
+}
+
+#[test]
+fn groups_that_the_operator_leaves_out() {
+    let server = Server::start(&[("MCP_BUILTIN_GROUPS", "run_js,tool")]);
+    let names: Vec<_> = listed(&server)
+        .iter()
+        .map(|tool| tool["name"].clone())
+        .collect();
+    assert!(
+        names.contains(&json!("run_js_ephemeral")) && names.contains(&json!("dynamic.tool.get"))
+    );
+    assert!(!names.contains(&json!("system.health")));
+    let absent = server.rpc("tools/call", &json!({ "name": "system.health" }));
+    assert_eq!(absent["error"]["code"], -32602, "{absent}");
+    let tool = json!({ "name": "system_health", "description": "d", "code": "return 1" });
+    let taken = server.call("dynamic.tool.create", json!({ "tool": tool }));
+    check_failure(&taken, "invalid_arguments: …reserved…");
 }
 
 #[test]

@@ -265,18 +265,36 @@ fn a_client_of_one_line() {
 }
 
 #[test]
-fn a_port_that_is_taken() {
+fn starts_that_fail_say_why_and_leave_nothing() {
     let server = Server::start(&[]);
-    let port = server.address.port().to_string();
-    let folder = Folder::new();
-    let output = run(&folder, &[], &["--port", &port]);
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(
-        text.contains(&format!("127.0.0.1:{port} is in use")) && text.contains("--port"),
-        "{text}"
-    );
-    assert_eq!(folder.instances(), Vec::<String>::new());
+    let taken = server.address.port().to_string();
+    let in_use = format!("127.0.0.1:{taken} is in use");
+    for (setting, expected) in [
+        (("MCP_PORT", &*taken), [&*in_use, "--port"]),
+        (
+            ("MCP_RUNTIME_DIR", "/dev/null"),
+            ["/dev/null", "MCP_RUNTIME_DIR"],
+        ),
+        (
+            ("MCP_DYNAMIC_STORE", "/dev/null/tools.json"),
+            ["/dev/null/tools.json", "directory"],
+        ),
+    ] {
+        let folder = Folder::new();
+        let output = run(&folder, &[setting], &[]);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{setting:?}: {text}");
+        for part in expected {
+            assert!(text.contains(part), "{part} not in {text}");
+        }
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("dynamic-mcp: "))
+                .count(),
+            1
+        );
+        assert_eq!(folder.instances(), Vec::<String>::new(), "{setting:?}");
+    }
 }
 
 #[test]

@@ -35,8 +35,8 @@ fn result(reply: &Reply) -> Value {
 /// Waits until that many runs have a container each.
 fn await_running(server: &Server, runs: usize) {
     await_that("the runs to begin", || {
-        let active = server.metric("dynamic_mcp_guard_active ") as usize;
-        active == runs && server.containers().len() >= runs
+        let active = server.metric("dynamic_mcp_guard_active ");
+        active == runs as f64 && server.containers().len() >= runs
     });
 }
 

@@ -4,6 +4,8 @@ pub(crate) mod daemons;
 pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod jail;
+pub(crate) mod pipe;
+pub(crate) mod postgres;
 pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
