@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
 use super::{CHECK_TIMEOUT, Core, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings};
+use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -25,6 +26,7 @@ const LAST_RUNS_CHECK: Duration = Duration::from_millis(5);
 
 /// A running server with one client.
 pub struct StdioApp {
+    audit: Audit,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
     owners: Arc<dyn Instance>,
@@ -64,6 +66,7 @@ impl StdioApp {
         let (server, gone) =
             StdioServer::start(core.mcp, caller, limits).map_err(StartError::Stdio)?;
         Ok(Self {
+            audit: core.audit,
             tools: core.tools,
             engine: core.engine,
             owners: core.owners,
@@ -93,6 +96,7 @@ impl StdioApp {
         if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
             self.owners.retire();
         }
+        self.audit.stop();
     }
 }
 

@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod audit;
 mod auth;
 mod clients;
 mod docker_errors;
