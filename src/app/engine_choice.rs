@@ -4,12 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CHECK_TIMEOUT, StartError};
+use super::{CHECK_TIMEOUT, StartError, layer_key};
 use crate::base::deadline::Deadline;
-use crate::config::{Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile};
+use crate::base::ids::random_bytes;
+use crate::config::{Backend, Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile};
 use crate::docker::{Daemon, Endpoint};
 use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
-use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+use crate::engine::{
+    DependencySettings, DockerEngine, Engine, EngineSettings, LayerKey, Owners, PackagePolicy,
+};
 
 /// What the process finds around it, read once at the start.
 #[derive(Clone, Debug, Default)]
@@ -51,9 +54,24 @@ pub(super) fn start_engine(
         nano_cpus: config.engine.nano_cpus,
         max_output_bytes: config.engine.max_output_bytes,
         warm_pool: config.engine.warm_pool,
+        dependencies: dependency_settings(config)?,
     };
     let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
     Ok((Arc::new(engine), reason))
+}
+
+fn dependency_settings(config: &Config) -> Result<DependencySettings, StartError> {
+    let engine = &config.engine;
+    let policy = PackagePolicy {
+        blocked: engine.blocked_packages.clone(),
+        max_dependencies: engine.max_dependencies,
+    };
+    let key = match &config.store.backend {
+        Backend::File(path) => layer_key::beside(path).map_err(StartError::LayerKey)?,
+        // Nothing is kept on this machine: packages are installed again after a start.
+        Backend::Postgres(_) => LayerKey::new(random_bytes()),
+    };
+    Ok(DependencySettings::new(policy, engine.npm.clone(), key))
 }
 
 fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {

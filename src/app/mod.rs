@@ -1,6 +1,7 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
 mod engine_choice;
+mod layer_key;
 mod owners;
 mod upkeep;
 
@@ -42,6 +43,8 @@ pub enum StartError {
     Registry(StoreError),
     /// This instance cannot be made known.
     Instance(std::io::Error),
+    /// The key that names installed packages cannot be read or made.
+    LayerKey(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// The server cannot listen.
@@ -61,6 +64,9 @@ impl fmt::Display for StartError {
                     formatter,
                     "this instance cannot be recorded beside the registry: {error}"
                 )
+            }
+            Self::LayerKey(error) => {
+                write!(formatter, "layers.key beside the registry: {error}")
             }
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),

@@ -1,9 +1,10 @@
-//! What std lacks: clock texts, deadlines, random ids, clipped text, secrets, an HTTP/1.1 client
-//! codec, system calls. Nothing here knows about tools, MCP or Docker.
+//! What std lacks: clock texts, deadlines, random ids, clipped text, secrets, HMAC, an HTTP/1.1
+//! client codec, system calls. Nothing here knows about tools, MCP or Docker.
 
 pub mod address;
 pub mod clock;
 pub mod deadline;
+pub mod hmac;
 pub mod http1;
 pub mod ids;
 pub mod secret;
