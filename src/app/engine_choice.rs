@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{CHECK_TIMEOUT, StartError, layer_key};
 use crate::base::deadline::Deadline;
 use crate::base::ids::random_bytes;
-use crate::config::{Backend, Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile};
+use crate::config::{
+    Backend, Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile,
+};
 use crate::docker::{Daemon, Endpoint};
 use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
 use crate::engine::{

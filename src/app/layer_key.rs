@@ -114,7 +114,10 @@ mod tests {
         assert_eq!(scratch.key(), key);
         let names: Vec<_> = fs::read_dir(&scratch.0).unwrap().collect();
         assert_eq!(names.len(), 1, "{names:?}");
-        let mode = fs::metadata(scratch.0.join(FILE)).unwrap().permissions().mode();
+        let mode = fs::metadata(scratch.0.join(FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

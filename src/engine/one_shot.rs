@@ -43,7 +43,14 @@ pub(super) fn run_once(
         cell.destroy();
         return never_ran(cancelled());
     }
-    let ended = converse(cell.as_mut(), job, layer.as_deref(), result_limit, cancel, observer);
+    let ended = converse(
+        cell.as_mut(),
+        job,
+        layer.as_deref(),
+        result_limit,
+        cancel,
+        observer,
+    );
     let still_running = ended.outcome.as_ref().is_err_and(|failure| {
         !matches!(
             failure.kind,

@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod dependencies;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;

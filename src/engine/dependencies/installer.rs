@@ -47,11 +47,7 @@ pub(in crate::engine) trait InstallerForge: Send + Sync {
 }
 
 /// The body of `POST /containers/create`: a tool's container, but for what an installer needs more.
-pub(in crate::engine) fn installer_spec(
-    role: Role,
-    network: &str,
-    variables: &Variables,
-) -> Value {
+pub(in crate::engine) fn installer_spec(role: Role, network: &str, variables: &Variables) -> Value {
     let mut spec = container_spec(&Variables {
         user: INSTALLER,
         memory_bytes: MEMORY_BYTES,

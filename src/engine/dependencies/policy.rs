@@ -164,7 +164,10 @@ mod tests {
         };
         check(&[], None);
         check(&[("a", "1"), ("@a/c", "latest")], None);
-        check(&[("a", "1"), ("b", "1"), ("c", "1")], Some("more than the 2"));
+        check(
+            &[("a", "1"), ("b", "1"), ("c", "1")],
+            Some("more than the 2"),
+        );
         check(&[("node-pty", "1")], Some("package node-pty is blocked"));
         check(&[("@a/b", "1")], Some("BLOCKED_PACKAGES"));
         check(&[("a", "npm:node-pty@1")], Some("no URL"));

@@ -44,7 +44,10 @@ impl Source {
             let text = read("MCP_SANDBOX_NPM_TOKEN_FILE", path, MAX_TOKEN_BYTES)?;
             let token = text.trim();
             if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(unreadable("MCP_SANDBOX_NPM_TOKEN_FILE", "it holds no token"));
+                return Err(unreadable(
+                    "MCP_SANDBOX_NPM_TOKEN_FILE",
+                    "it holds no token",
+                ));
             }
             let Some(registry) = &npm.registry else {
                 let why = "MCP_SANDBOX_NPM_REGISTRY does not say for which registry";
@@ -69,7 +72,9 @@ impl Source {
 /// npm's configuration of a token: by the registry's place, without scheme, query or fragment.
 /// Quoted as JSON, which npm's ini format reads: no character of the token means anything else.
 fn token_line(registry: &str, token: &str) -> String {
-    let place = registry.split_once("://").map_or(registry, |(_, place)| place);
+    let place = registry
+        .split_once("://")
+        .map_or(registry, |(_, place)| place);
     let end = place.find(['?', '#']).unwrap_or(place.len());
     let place = place.get(..end).unwrap_or(place).trim_end_matches('/');
     let token = serde_json::Value::from(token.replace("${", "\\${"));
@@ -82,7 +87,9 @@ fn read(setting: &str, path: &Path, max_bytes: u64) -> Result<String, Failure> {
         let mut file = File::open(path)?.take(max_bytes + 1);
         file.read_to_string(&mut text)?;
         if text.len() as u64 > max_bytes {
-            return Err(io::Error::other(format!("it is longer than {max_bytes} bytes")));
+            return Err(io::Error::other(format!(
+                "it is longer than {max_bytes} bytes"
+            )));
         }
         Ok(text)
     };
@@ -90,7 +97,8 @@ fn read(setting: &str, path: &Path, max_bytes: u64) -> Result<String, Failure> {
 }
 
 fn unreadable(setting: &str, why: &str) -> Failure {
-    let message = format!("packages cannot be installed: the file of {setting} cannot be used: {why}");
+    let message =
+        format!("packages cannot be installed: the file of {setting} cannot be used: {why}");
     Failure::new(FailureKind::EngineUnavailable, message)
 }
 
@@ -106,7 +114,10 @@ mod tests {
         };
         check("https://npm.example", "//npm.example/");
         check("https://npm.example/", "//npm.example/");
-        check("http://npm.example:8080/a/b/?q#f", "//npm.example:8080/a/b/");
+        check(
+            "http://npm.example:8080/a/b/?q#f",
+            "//npm.example:8080/a/b/",
+        );
     }
 
     #[test]

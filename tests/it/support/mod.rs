@@ -4,6 +4,7 @@ pub(crate) mod daemons;
 pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod jail;
+pub(crate) mod packages;
 pub(crate) mod program;
 pub(crate) mod server;
 
