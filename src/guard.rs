@@ -16,6 +16,8 @@ use crate::domain::principal::Principal;
 const PARTS: u32 = 20;
 /// Scopes whose windows are kept before empty ones are looked for.
 const SCOPES_BEFORE_SWEEP: usize = 1024;
+/// Acts that find a place however many runs wait.
+const LEAST_ACTS: usize = 4;
 /// What a caller without a slot is told to wait, in milliseconds.
 const BUSY_HINT_MS: u64 = 1000;
 
@@ -26,7 +28,7 @@ pub struct GuardLimits {
     pub max_concurrency: usize,
     /// Runs at once of one principal.
     pub max_concurrency_per_principal: usize,
-    /// Runs that may wait for a slot; beyond it a call is refused at once.
+    /// Runs that may wait for a slot, and acts beside them; beyond it a call is refused at once.
     pub max_waiting: usize,
     /// Uses of one scope within a window.
     pub max_calls_per_window: u64,
@@ -55,7 +57,7 @@ impl fmt::Display for Refusal {
             Self::Busy { retry_after_ms } => {
                 write!(
                     formatter,
-                    "all run slots are taken; try again in {retry_after_ms} ms"
+                    "all places are taken; try again in {retry_after_ms} ms"
                 )
             }
             Self::RateLimited { retry_after_ms } => {
@@ -94,6 +96,7 @@ struct State {
     counts: GuardCounts,
     active_of: HashMap<Principal, usize>,
     queue: VecDeque<(u64, Principal)>,
+    acts: usize,
     next_ticket: u64,
     windows: HashMap<String, Window>,
 }
@@ -103,6 +106,12 @@ struct State {
 pub struct Slot {
     guard: Arc<Guard>,
     principal: Principal,
+}
+
+/// A place among the acts; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    guard: Arc<Guard>,
 }
 
 impl Guard {
@@ -158,7 +167,9 @@ impl Guard {
         let mut state = self.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
+        let room = self.limits.max_waiting.saturating_sub(state.acts);
         state.queue.push_back((ticket, principal.clone()));
+        let fits = state.queue.len() <= room;
         loop {
             if self.next(&state) == Some(ticket) {
                 state.take(ticket, principal);
@@ -171,18 +182,32 @@ impl Guard {
             }
             state.counts.waiting = state.queue.len();
             let left = deadline.remaining();
-            let (Some(left), true) = (left, state.queue.len() <= self.limits.max_waiting) else {
+            let (Some(left), true) = (left, fits) else {
                 state.leave(ticket);
-                state.counts.rejected_concurrency += 1;
-                return Err(Refusal::Busy {
-                    retry_after_ms: BUSY_HINT_MS,
-                });
+                return Err(state.busy());
             };
             state = match self.changed.wait_timeout(state, left) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+    }
+
+    /// A place for an act that runs no tool code but may take long: it takes a worker as a waiting
+    /// run does.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when runs and acts have taken all places.
+    pub fn place(self: &Arc<Self>) -> Result<Place, Refusal> {
+        let mut state = self.lock();
+        let room = self.limits.max_waiting.saturating_sub(state.queue.len());
+        if state.acts >= room.max(LEAST_ACTS) {
+            return Err(state.busy());
+        }
+        state.acts += 1;
+        Ok(Place {
+            guard: Arc::clone(self),
+        })
     }
 
     /// What was done so far.
@@ -218,6 +243,13 @@ impl State {
         *self.active_of.entry(principal.clone()).or_default() += 1;
     }
 
+    fn busy(&mut self) -> Refusal {
+        self.counts.rejected_concurrency += 1;
+        Refusal::Busy {
+            retry_after_ms: BUSY_HINT_MS,
+        }
+    }
+
     fn leave(&mut self, ticket: u64) {
         self.queue.retain(|(waiting, _)| *waiting != ticket);
         self.counts.waiting = self.queue.len();
@@ -236,6 +268,12 @@ impl Drop for Slot {
         }
         drop(state);
         self.guard.changed.notify_all();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.guard.lock().acts -= 1;
     }
 }
 
@@ -360,6 +398,31 @@ mod tests {
                 .is_err()
         );
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn acts_and_waiting_runs_share_the_places() {
+        let guard = guard(1, 1, 6);
+        let mut places: Vec<_> = (0..6).map(|_| guard.place().unwrap()).collect();
+        assert!(guard.place().is_err());
+        let slot = guard.enter(&who("a"), soon()).unwrap();
+        let began = Instant::now();
+        let late = Deadline::after(Duration::from_secs(60));
+        assert!(guard.enter(&who("b"), late).is_err());
+        assert!(began.elapsed() < Duration::from_secs(30));
+        places.clear();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| guard.enter(&who("b"), late).unwrap());
+            }
+            while guard.counts().waiting < 6 {
+                std::thread::yield_now();
+            }
+            // The queue is full, but a few acts always may.
+            places.extend((0..LEAST_ACTS).map(|_| guard.place().unwrap()));
+            assert!(guard.place().is_err());
+            drop(slot);
+        });
     }
 
     #[test]

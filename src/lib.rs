@@ -8,6 +8,7 @@
 //! | [`cli`] | one file a command |
 //! | [`app`] | the only wiring: which services there are, in which order they start and end |
 //! | [`http`] | private tiny_http servers, their workers, routes, MCP endpoint, probes |
+//! | [`stdio`] | the other transport, into the same dispatch |
 //! | [`gate`] | the public TCP sockets: limits, deadlines, relay inwards; one thread |
 //! | [`mcp`] | the protocol, knowing no HTTP and no Docker: messages in, replies out |
 //! | [`tools`] | which tools there are, and what calling one means |
@@ -22,8 +23,9 @@
 //! | [`domain`] | plain types: tool, image, run, failure |
 //! | [`base`] | what std lacks |
 //!
-//! Imports point one way: `cli → app → http → gate → mcp → tools → engine → docker, registry,
-//! auth, guard → config, metrics, schema → domain → base`; neighbours do not know each other.
+//! Imports point one way: `cli → app → http, stdio → gate → mcp → tools → engine → docker,
+//! registry, auth, guard → config, metrics, schema → domain → base`; neighbours do not know each
+//! other.
 //!
 //! # One call
 //!
@@ -66,4 +68,5 @@ pub mod mcp;
 pub mod metrics;
 pub mod registry;
 pub mod schema;
+pub mod stdio;
 pub mod tools;

@@ -1,40 +1,46 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
 mod engine_choice;
-mod layer_key;
+mod late_engine;
+mod over_stdio;
 mod owners;
+mod store;
 mod upkeep;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
+use crate::base::secret::Secret;
 use crate::base::sys;
-use crate::config::{Access, Backend, Config, GuardConfig, StoreConfig};
+use crate::config::{Config, GuardConfig, Transport};
 use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services};
-use crate::mcp;
+use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
+use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
-use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
+pub use over_stdio::StdioApp;
+pub use store::{database_options, open_store};
 
 use engine_choice::start_engine;
-use owners::FileOwners;
+use late_engine::LateEngine;
+use owners::Instance;
+use store::Opened;
 use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is left for the answers of cancelled runs, and for their containers to go.
+/// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(20);
+const LAST_REMOVALS: Duration = Duration::from_secs(5);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -43,8 +49,12 @@ pub enum StartError {
     Registry(StoreError),
     /// This instance cannot be made known.
     Instance(std::io::Error),
-    /// The key that names installed packages cannot be read or made.
+    /// There is no key to sign sessions with.
+    SessionKey(std::io::Error),
+    /// There is no key to name installed packages with.
     LayerKey(std::io::Error),
+    /// Stdin or stdout cannot be used.
+    Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// The server cannot listen.
@@ -66,8 +76,18 @@ impl fmt::Display for StartError {
                 )
             }
             Self::LayerKey(error) => {
-                write!(formatter, "layers.key beside the registry: {error}")
+                write!(
+                    formatter,
+                    "layers.key beside the registry cannot be used: {error}"
+                )
             }
+            Self::SessionKey(error) => {
+                write!(
+                    formatter,
+                    "session.key beside the registry cannot be used: {error}"
+                )
+            }
+            Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
@@ -78,6 +98,78 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What both transports stand on.
+struct Core {
+    config: Config,
+    mcp: mcp::Server,
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    engine_reason: Option<String>,
+    authority: Authority,
+    metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    place: String,
+    store: Arc<dyn ToolStore>,
+    owners: Arc<dyn Instance>,
+}
+
+impl Core {
+    fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        sys::raise_open_file_limit();
+        let opened = store::open(&config.store)?;
+        let owners = Arc::clone(&opened.instance);
+        Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())
+    }
+
+    fn build_on(
+        config: Config,
+        surroundings: Surroundings,
+        opened: Opened,
+    ) -> Result<Self, StartError> {
+        let (registry, owners) = (opened.registry, opened.instance);
+        let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
+        let (sessions, engine, engine_reason) = match config.transport {
+            Transport::Http => {
+                owners.register()?;
+                let key = registry.session_key()?;
+                let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
+                let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
+                (Some(sessions), engine, reason)
+            }
+            Transport::Stdio => {
+                let late =
+                    LateEngine::new(config.clone(), surroundings, as_owners, registry.clone());
+                (None, Arc::new(late) as Arc<dyn Engine>, None)
+            }
+        };
+        let store = registry.store();
+        let metrics = Arc::new(Metrics::default());
+        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
+        let authority = Authority::new(admin_token(&config));
+        let tools = Arc::new(Tools::new(
+            Arc::clone(&store),
+            Arc::clone(&engine),
+            Arc::clone(&guard),
+            authority.clone(),
+            Arc::clone(&metrics),
+            tool_settings(&config),
+        ));
+        Ok(Self {
+            config,
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            tools,
+            engine,
+            engine_reason,
+            authority,
+            metrics,
+            guard,
+            place: opened.place,
+            store,
+            owners,
+        })
+    }
+}
+
 /// A running server.
 pub struct App {
     config: Config,
@@ -85,11 +177,11 @@ pub struct App {
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
     readiness: Arc<Readiness>,
-    store_path: PathBuf,
+    place: String,
     store: Arc<dyn ToolStore>,
     http: HttpServer,
     upkeep: Upkeep,
-    owners: Arc<FileOwners>,
+    owners: Arc<dyn Instance>,
 }
 
 impl fmt::Debug for App {
@@ -107,50 +199,37 @@ impl App {
     /// # Errors
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
-        sys::raise_open_file_limit();
-        let (store, store_path) = open_store(&config.store)?;
-        let owners = Arc::new(FileOwners::register(&store)?);
-        let store: Arc<dyn ToolStore> = Arc::new(store);
-        let metrics = Arc::new(Metrics::default());
-        let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let (engine, engine_reason) = start_engine(
-            &config,
-            surroundings,
-            Arc::clone(&owners) as Arc<dyn Owners>,
-        )?;
-        let authority = Authority::new(config.auth.admin_token.clone());
-        let tools = Arc::new(Tools::new(
-            Arc::clone(&store),
-            Arc::clone(&engine),
-            Arc::clone(&guard),
-            authority.clone(),
-            Arc::clone(&metrics),
-            tool_settings(&config),
-        ));
+        // First what fails most often, so that nothing else was begun.
+        let listener = listen(&config.http).map_err(StartError::Http)?;
+        let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*engine, &*store));
+        readiness.publish(check_all(&*core.engine, &*core.store));
         let services = Services {
-            mcp: mcp::Server::new(Arc::clone(&tools)),
-            authority,
-            metrics: Arc::clone(&metrics),
-            guard,
-            engine: Arc::clone(&engine),
-            store: Arc::clone(&store),
+            mcp: core.mcp,
+            authority: core.authority,
+            metrics: Arc::clone(&core.metrics),
+            guard: core.guard,
+            engine: Arc::clone(&core.engine),
+            store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&engine, &store, &readiness, &metrics)?;
-        let http = HttpServer::start(&config.http, services).map_err(StartError::Http)?;
+        let upkeep = Upkeep::start(&core.engine, &core.store, &readiness, &core.metrics)?;
+        let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
+            core.engine.stop(Deadline::after(LAST_REMOVALS));
+            core.owners.retire();
+            StartError::Http(error)
+        })?;
         Ok(Self {
-            config,
-            tools,
-            engine,
-            engine_reason,
+            config: core.config,
+            tools: core.tools,
+            engine: core.engine,
+            engine_reason: core.engine_reason,
             readiness,
-            store_path,
-            store,
+            place: core.place,
+            store: core.store,
             http,
             upkeep,
-            owners,
+            owners: core.owners,
         })
     }
 
@@ -182,7 +261,7 @@ impl App {
             engine.detail,
             reason.unwrap_or_default(),
             image.detail,
-            self.store_path.display(),
+            self.place,
         )
     }
 
@@ -201,7 +280,7 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
-        while self.tools.active_runs() > 0 && grace.remaining().is_some() {
+        while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
@@ -213,20 +292,10 @@ impl App {
     }
 }
 
-fn open_store(config: &StoreConfig) -> Result<(FileStore, PathBuf), StartError> {
-    let Backend::File(path) = &config.backend else {
-        return Err(StartError::NotAvailable("MCP_DYNAMIC_BACKEND=postgres"));
-    };
-    let options = FileStoreOptions {
-        path: path.clone(),
-        max_tools: config.max_tools,
-        read_only: config.access == Access::ReadOnly,
-    };
-    let store = FileStore::open(options).map_err(StartError::Registry)?;
-    Ok((
-        store,
-        std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-    ))
+/// On stdio the spawning user is admin, unless the token is asked for there, too.
+fn admin_token(config: &Config) -> Option<Secret> {
+    let token = config.auth.admin_token.clone();
+    token.filter(|_| config.transport == Transport::Http || config.auth.admin_token_required)
 }
 
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {

@@ -15,8 +15,8 @@ use crate::registry::ToolStore;
 /// How often readiness is looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often left containers are looked for.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
-const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
     let deadline = Deadline::after(CHECK_TIMEOUT);
@@ -27,7 +27,8 @@ pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<Ready
         ReadyCheck {
             name: "registry",
             ready: registry.is_ok(),
-            detail: registry.map_or_else(|error| error.to_string(), |()| "file".to_owned()),
+            detail: registry
+                .map_or_else(|error| error.to_string(), |()| store.backend().to_owned()),
         },
         ReadyCheck {
             name: "engine",
@@ -76,13 +77,11 @@ impl Upkeep {
         Ok(Self { stop, threads })
     }
 
+    /// Ends the threads, but awaits none: one may be waiting for a daemon that never answers.
     pub(super) fn stop(self) {
         self.stop.store(true, Ordering::Release);
         for thread in self.threads {
             thread.thread().unpark();
-            if thread.join().is_err() {
-                log::error!("a background thread had panicked");
-            }
         }
     }
 }

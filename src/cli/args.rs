@@ -96,9 +96,11 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Command::Serve, "serve", "", (0, 0), "run the server (the default)"),
     row(Command::Call, "call", "NAME [JSON]", (1, 2), "call one tool of a running server"),
     row(Command::Config, "config", "", (0, 0), "show the effective settings, secrets masked"),
-    row(Command::ToolsExport, "tools export", "[FILE]", (0, 1), "write the registry").later(),
-    row(Command::ToolsImport, "tools import", "FILE", (1, 1), "read a registry").later(),
-    row(Command::Migrate, "migrate", "", (0, 0), "bring the database up to date").later(),
+    row(Command::ToolsExport, "tools export", "[FILE]", (0, 1),
+        "write the registry to a new file or to stdout"),
+    row(Command::ToolsImport, "tools import", "FILE [replace]", (1, 2),
+        "add a file's tools, all or none; replace: also where others have their names"),
+    row(Command::Migrate, "migrate", "", (0, 0), "bring the database's schema up to date"),
     row(Command::Doctor, "doctor", "", (0, 0), "check what the server needs").later(),
     row(Command::Verify, "verify", "", (0, MAX_FILES), "check a registry's tools").later(),
     row(Command::Record, "record", "", (0, MAX_FILES), "record a client's session").later(),
@@ -376,10 +378,7 @@ mod tests {
             &["serve", "x"],
             "serve: wrong arguments; usage: dynamic-mcp serve",
         );
-        check(
-            &["tools", "export"],
-            "tools export: not available yet: this command",
-        );
+        check(&["doctor"], "doctor: not available yet: this command");
         check(
             &["audit", "verify", "f"],
             "audit verify: not available yet: this command",

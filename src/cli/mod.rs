@@ -7,7 +7,9 @@ mod client;
 pub mod config;
 mod healthcheck;
 pub mod help;
+mod migrate;
 mod serve;
+mod tools;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -42,6 +44,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Config => print(&config::config_text(&loaded)),
         Command::Healthcheck => healthcheck::healthcheck(&loaded.config),
         Command::Call => call::call(&loaded.config, argument(0).unwrap_or_default(), argument(1)),
+        Command::Migrate => migrate::migrate(&loaded.config),
+        Command::ToolsExport => tools::export(loaded.config, argument(0)),
+        Command::ToolsImport => {
+            tools::import(&loaded.config, argument(0).unwrap_or_default(), argument(1))
+        }
         _ => fail(2, "this command is not available yet"),
     }
 }

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::{App, Surroundings};
+use crossbeam_channel::{bounded, select};
+
+use crate::app::{App, StdioApp, Surroundings};
 use crate::base::clock::now_rfc3339;
 use crate::base::sys;
-use crate::config::{Loaded, Transport};
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{Config, Loaded, LogConfig, LogFormat, Transport};
 
 /// How often the server is asked whether it still serves.
 const WATCH: Duration = Duration::from_secs(1);
@@ -20,12 +21,16 @@ pub(super) fn serve(loaded: Loaded, surroundings: Surroundings) -> ExitCode {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    if config.transport == Transport::Stdio {
-        return super::fail(2, "MCP_TRANSPORT=stdio is not available yet");
-    }
     if let Err(error) = sys::block_termination() {
         return super::fail(1, &format!("signals cannot be caught: {error}"));
     }
+    match config.transport {
+        Transport::Http => serve_http(config, surroundings),
+        Transport::Stdio => serve_stdio(config, surroundings),
+    }
+}
+
+fn serve_http(config: Config, surroundings: Surroundings) -> ExitCode {
     let app = match App::start(config, surroundings) {
         Ok(app) => app,
         Err(error) => return super::fail(1, &error.to_string()),
@@ -52,6 +57,40 @@ pub(super) fn serve(loaded: Loaded, surroundings: Surroundings) -> ExitCode {
     }
     app.stop();
     log::info!("ended");
+    ExitCode::SUCCESS
+}
+
+/// Serves until a signal comes or the client has gone.
+fn serve_stdio(config: Config, surroundings: Surroundings) -> ExitCode {
+    let (signals, signalled) = bounded(1);
+    let watch = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let next = || loop {
+                if let Some(signal) = sys::wait_for_termination(WATCH) {
+                    return signal;
+                }
+            };
+            let _ = signals.try_send(next());
+            // A second one ends the program at once.
+            next();
+            std::process::exit(1);
+        });
+    if let Err(error) = watch {
+        return super::fail(1, &format!("signals cannot be caught: {error}"));
+    }
+    let app = match StdioApp::start(config, surroundings) {
+        Ok(app) => app,
+        Err(error) => return super::fail(1, &error.to_string()),
+    };
+    select! {
+        recv(app.gone()) -> _ => log::debug!("the client has gone: ending"),
+        recv(signalled) -> signal => {
+            log::debug!("signal {}: ending", signal.unwrap_or_default());
+        }
+    }
+    app.stop();
+    log::debug!("ended");
     ExitCode::SUCCESS
 }
 

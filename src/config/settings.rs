@@ -266,11 +266,8 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const STDIO: &str = "the stdio transport";
 const ENTERPRISE: &str = "the enterprise profile";
-const SESSIONS: &str = "session lifetime";
 const OPS: &str = "a listener for the ops endpoints";
-const POSTGRES: &str = "the PostgreSQL backend";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
@@ -289,7 +286,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Server, "MCP_PROFILE", Choice(&["mvp", "enterprise"]), Is("mvp"),
         "set of built-in tools and defaults").later_for(ENTERPRISE, &["enterprise"]),
     row(Server, "MCP_TRANSPORT", Choice(&["http", "stdio"]), Is("http"),
-        "how clients connect").later_for(STDIO, &["stdio"]),
+        "how clients connect"),
     row(Server, "MCP_LOG_LEVEL", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),
         "least severe messages logged to stderr"),
     row(Server, "MCP_LOG_FORMAT", Choice(&["text", "json"]), Is("text"), "form of a log line"),
@@ -314,7 +311,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_HTTP_TRUSTED_PROXIES", Csv(Item::Address), Unset,
         "peers whose X-Forwarded-For is believed and that have no cap per address"),
     row(Http, "MCP_HTTP_SESSION_TTL_SECONDS", int(1, 604_800), Is("1800"),
-        "life of an idle session").later(SESSIONS),
+        "how long an idle session counts as active"),
     row(Http, "MCP_HTTP_WORKERS", int(2, 1024), Is("64"), "threads that answer requests"),
     row(Http, "MCP_HTTP_MAX_REQUEST_BYTES", int(1, 16_777_216), Is("1048576"),
         "largest request body"),
@@ -341,20 +338,20 @@ pub static SETTINGS: &[Setting] = &[
         "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
-        "where tools are kept").later_for(POSTGRES, &["postgres"]),
+        "where tools are kept"),
     row(Registry, "MCP_DYNAMIC_STORE", Path,
         Depends(".dynamic-mcp/tools.json; on stdio under $XDG_DATA_HOME/dynamic-mcp"),
         "the tools' file"),
     row(Registry, "MCP_DYNAMIC_MAX_TOOLS", int(1, 10_000), Is("256"), "most tools kept"),
     row(Registry, "MCP_DYNAMIC_READ_ONLY", Bool, Is("false"), "refuse every change of tools"),
     row(Registry, "MCP_DYNAMIC_PG_URL", Kind::PgUrl, Unset,
-        "database; required with postgres; away from loopback with sslmode").later(POSTGRES),
+        "database; required with postgres; away from loopback with sslmode"),
     row(Registry, "MCP_DYNAMIC_PG_SCHEMA", Kind::SqlIdentifier, Is("dynamic_mcp"),
-        "schema of our tables").later(POSTGRES),
+        "schema of our tables"),
     row(Registry, "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS", int(1, 100), Is("10"),
-        "attempts to reach the database at start").later(POSTGRES),
+        "attempts to reach the database at start"),
     row(Registry, "MCP_DYNAMIC_PG_INIT_BACKOFF_MS", int(1, 60_000), Is("1000"),
-        "pause between those attempts").later(POSTGRES),
+        "pause between those attempts"),
 
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
         "what confines code"),

@@ -223,7 +223,7 @@ impl Engine for DockerEngine {
     }
 
     fn stop(&self, deadline: Deadline) -> usize {
-        self.pool.stop();
+        self.pool.stop(deadline);
         self.checkers.clear();
         let left = self.layers.stop(deadline) + self.forge.disposal.finish(deadline);
         if left > 0 {

@@ -111,7 +111,15 @@ impl Images {
         });
         match found {
             Ok(image) => (true, format!("{image} present")),
-            Err(failure) => (false, failure.message),
+            Err(failure) => (false, self.progress().unwrap_or(failure.message)),
+        }
+    }
+
+    /// How far the default image is, while it is being pulled.
+    fn progress(&self) -> Option<String> {
+        match self.state(self.allowed.first()?)? {
+            State::Pulling(progress) => Some(format!("pulling {}%", progress.percent())),
+            State::Present { .. } | State::PullFailed { .. } => None,
         }
     }
 

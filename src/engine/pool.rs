@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -26,6 +27,9 @@ const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Pause between two looks at whether the thread has ended.
+const STOP_PAUSE: Duration = Duration::from_millis(2);
+
 /// What a pool has and has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolCounts {
@@ -41,6 +45,7 @@ pub struct PoolCounts {
 pub(super) struct Pool {
     shelves: Arc<Shelves>,
     nudges: Sender<()>,
+    filler: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shelves {
@@ -76,13 +81,17 @@ impl Pool {
         });
         // One waiting nudge is as good as many: the thread looks at every shelf.
         let (nudges, nudged) = bounded(1);
+        let mut filler = None;
         if size > 0 {
             let shelves = Arc::clone(&shelves);
-            std::thread::Builder::new()
-                .name("pool".to_owned())
-                .spawn(move || shelves.keep_full(&nudged))?;
+            let thread = std::thread::Builder::new().name("pool".to_owned());
+            filler = Some(thread.spawn(move || shelves.keep_full(&nudged))?);
         }
-        Ok(Self { shelves, nudges })
+        Ok(Self {
+            shelves,
+            nudges,
+            filler: Mutex::new(filler),
+        })
     }
 
     /// A parked cell of the image, if there is one that lives. From now on the image has a shelf.
@@ -118,11 +127,24 @@ impl Pool {
         self.nudge();
     }
 
-    /// Empties the shelves for good.
-    pub(super) fn stop(&self) {
+    /// Empties the shelves for good, and waits for the cell that is being made.
+    pub(super) fn stop(&self, deadline: Deadline) {
         let parked = self.shelves.lock().take();
         drop(parked);
         self.nudge();
+        let mut filler = self
+            .filler
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        while filler.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if deadline.remaining().is_none() {
+                return;
+            }
+            std::thread::sleep(STOP_PAUSE);
+        }
+        if let Some(Err(_)) = filler.take().map(JoinHandle::join) {
+            log::error!("the thread that parks sandboxes had panicked");
+        }
     }
 
     pub(super) fn counts(&self) -> PoolCounts {

@@ -18,6 +18,7 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
     expose_guard(shared, &mut text);
     expose_pool(shared, &mut text);
     expose_registry(shared, &mut text);
+    expose_sessions(shared, &mut text);
     expose_process(&mut text);
     text.finish()
 }
@@ -107,6 +108,19 @@ fn expose_registry(shared: &Shared, text: &mut Exposition) {
         "Since the registry was last compared with its store.",
     )
     .sample(&[], age.as_secs_f64());
+}
+
+fn expose_sessions(shared: &Shared, text: &mut Exposition) {
+    let counts = shared.services.mcp.session_counts();
+    text.gauge("http_sessions_active", "Sessions seen here of late.")
+        .sample(&[], counts.active as f64);
+    text.counter("http_sessions_created_total", "Sessions begun here.")
+        .sample(&[], counts.created as f64);
+    text.counter(
+        "http_sessions_expired_total",
+        "Sessions not seen here any more for MCP_HTTP_SESSION_TTL_SECONDS.",
+    )
+    .sample(&[], counts.expired as f64);
 }
 
 /// Figures of the whole process, from `/proc/self`; left out where the system does not have it.

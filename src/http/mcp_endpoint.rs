@@ -5,15 +5,18 @@ use tiny_http::{Method, Request};
 
 use super::Shared;
 use super::response::{Answer, combined, header, is_repeated};
-use crate::auth::Presented;
+use crate::auth::{Caller, Presented};
 use crate::base::secret::Secret;
-use crate::mcp::{ClientHeaders, Reply, Transport, Verdict};
+use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
 use crate::tools::CallContext;
 
-const ALLOWED_METHODS: &str = "POST, OPTIONS";
+const ALLOWED_METHODS: &str = "POST, DELETE, OPTIONS";
 /// What web pages of allowed origins may send.
 const ALLOWED_HEADERS: &str = "content-type, accept, authorization, mcp-protocol-version, \
     mcp-session-id, last-event-id, mcp-method, mcp-name, x-mcp-admin-token, x-request-id";
+/// Names of arguments that one preflight may ask for.
+const MAX_ASKED_HEADERS: usize = 64;
+const PARAM_PREFIX: &str = "mcp-param-";
 /// What they may read.
 const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate, x-request-id";
 
@@ -33,9 +36,10 @@ pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -
         Method::Options => Answer::empty(204)
             .with("Allow", ALLOWED_METHODS)
             .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
-            .with("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+            .with("Access-Control-Allow-Headers", allowed_headers(request))
             .with("Access-Control-Max-Age", "600"),
-        _ => Answer::error(405, "this endpoint takes POST").with("Allow", ALLOWED_METHODS),
+        Method::Delete => delete(shared, request),
+        _ => not_taken(),
     };
     match origin {
         Some(origin) => answer
@@ -46,24 +50,91 @@ pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -
     }
 }
 
+fn not_taken() -> Answer {
+    Answer::error(405, "this endpoint takes POST, and DELETE to end a session")
+        .with("Allow", ALLOWED_METHODS)
+}
+
+/// What a preflight may be told: the usual headers, and those of arguments that it asks for.
+fn allowed_headers(request: &Request) -> String {
+    let asked = header(request, "Access-Control-Request-Headers").unwrap_or_default();
+    let asked = asked.split(',').map(str::trim).take(MAX_ASKED_HEADERS);
+    let params = asked.filter(|name| param_name(name).is_some_and(is_plain));
+    params.fold(ALLOWED_HEADERS.to_owned(), |list, name| {
+        format!("{list}, {name}")
+    })
+}
+
+/// The rest of a header's name behind `Mcp-Param-`.
+fn param_name(name: &str) -> Option<&str> {
+    let (prefix, rest) = name.split_at_checked(PARAM_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PARAM_PREFIX).then_some(rest)
+}
+
+fn is_plain(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
+/// What the client says of its message in headers.
+fn client_headers(request: &Request) -> Result<ClientHeaders, Answer> {
+    if is_repeated(request, "x-mcp-admin-token") {
+        let message = "the header x-mcp-admin-token occurs twice";
+        return Err(Answer::error(400, message));
+    }
+    // Given twice, a value is a list, which equals nothing that a message says.
+    let text = |name| combined(request, name);
+    let params = request.headers().iter().filter_map(|field| {
+        let name = param_name(field.field.as_str().as_str())?;
+        Some((
+            name.to_ascii_lowercase(),
+            field.value.as_str().trim().to_owned(),
+        ))
+    });
+    Ok(ClientHeaders {
+        protocol_version: text("MCP-Protocol-Version"),
+        method: text("Mcp-Method"),
+        name: text("Mcp-Name"),
+        session_id: text("Mcp-Session-Id"),
+        params: params.collect(),
+    })
+}
+
+fn caller(shared: &Shared, request: &Request) -> Caller {
+    let presented = Presented {
+        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+    };
+    shared.services.authority.let_in(presented)
+}
+
+/// Ends a session; the stateless era has none.
+fn delete(shared: &Shared, request: &Request) -> Answer {
+    let headers = match client_headers(request) {
+        Ok(headers) => headers,
+        Err(refusal) => return refusal,
+    };
+    let caller = caller(shared, request);
+    if headers.is_modern() {
+        return not_taken();
+    }
+    let Some(id) = headers.session_id else {
+        return Answer::error(400, "DELETE ends the session that Mcp-Session-Id names");
+    };
+    match shared.services.mcp.end_session(&id, caller.principal()) {
+        Ok(()) => Answer::empty(200),
+        Err(UnknownSession) => Answer::error(404, "there is no such session"),
+    }
+}
+
 fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
-    if is_repeated(request, "x-mcp-admin-token") {
-        return Answer::error(400, "the header x-mcp-admin-token occurs twice");
-    }
-    // Given twice, a value is a list, which equals nothing that a message says.
-    let text = |name| combined(request, name);
-    let transport = Transport::Http(ClientHeaders {
-        protocol_version: text("MCP-Protocol-Version"),
-        method: text("Mcp-Method"),
-        name: text("Mcp-Name"),
-    });
-    let presented = Presented {
-        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+    let headers = match client_headers(request) {
+        Ok(headers) => headers,
+        Err(refusal) => return refusal,
     };
-    let caller = shared.services.authority.let_in(presented);
+    let caller = caller(shared, request);
     let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
     // The gate has bounded and buffered the body: this reads what is there.
     if request.as_reader().read_to_end(&mut body).is_err() {
@@ -72,22 +143,30 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
     let cancel = shared.services.mcp.new_cancel();
     let number = header(request, "X-Gate-Request").and_then(|number| number.parse().ok());
     let _entry = number
-        .filter(|_| transport.is_cancelled_by_hang_up())
+        .filter(|_| headers.is_modern())
         .map(|number| shared.under_way.enter(number, cancel.clone()));
     let context = CallContext {
         caller: &caller,
         request_id,
         cancel: &cancel,
     };
-    match shared.services.mcp.answer(&body, &transport, &context) {
+    match shared.services.mcp.answer(&body, &headers, &context) {
         Reply::Accepted => Answer::empty(202),
-        Reply::Message { body, verdict } => {
+        Reply::Message {
+            body,
+            verdict,
+            session_id,
+        } => {
             let status = match verdict {
                 Verdict::Answered => 200,
                 Verdict::Malformed => 400,
-                Verdict::UnknownMethod => 404,
+                Verdict::UnknownMethod | Verdict::UnknownSession => 404,
             };
-            Answer::json(status, body)
+            let answer = Answer::json(status, body);
+            match session_id {
+                Some(id) => answer.with("Mcp-Session-Id", id),
+                None => answer,
+            }
         }
     }
 }

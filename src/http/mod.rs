@@ -119,7 +119,6 @@ pub struct HttpServer {
     shared: Arc<Shared>,
     gate: Gate,
     servers: Vec<Arc<tiny_http::Server>>,
-    _runtime_dir: RuntimeDir,
 }
 
 impl fmt::Debug for HttpServer {
@@ -131,14 +130,24 @@ impl fmt::Debug for HttpServer {
     }
 }
 
+/// Takes the address; clients wait until somebody serves them.
+///
+/// # Errors
+/// [`HttpError::Bind`].
+pub fn listen(config: &HttpConfig) -> Result<TcpListener, HttpError> {
+    TcpListener::bind(config.bind).map_err(|error| HttpError::Bind(config.bind, error))
+}
+
 impl HttpServer {
-    /// Binds, starts all workers, and returns once requests are served.
+    /// Starts all workers, and returns once requests are served.
     ///
     /// # Errors
     /// [`HttpError`], naming what to change.
-    pub fn start(config: &HttpConfig, services: Services) -> Result<Self, HttpError> {
-        let listener =
-            TcpListener::bind(config.bind).map_err(|error| HttpError::Bind(config.bind, error))?;
+    pub fn start(
+        config: &HttpConfig,
+        listener: TcpListener,
+        services: Services,
+    ) -> Result<Self, HttpError> {
         let runtime_dir = RuntimeDir::make(&config.runtime_dir)
             .map_err(|error| HttpError::RuntimeDir(config.runtime_dir.clone(), error))?;
         let shared = Arc::new(Shared {
@@ -173,12 +182,12 @@ impl HttpServer {
         let gate = gate::start(gate_limits(config), vec![listen], &lanes, on_hang_up)
             .map_err(HttpError::Gate)?;
         let _ = shared.gate_counters.set(gate.counters());
-        runtime_dir.unlink_sockets();
+        // Who is connected stays so, the gate can connect again, and nobody else comes.
+        drop(runtime_dir);
         Ok(Self {
             shared,
             gate,
             servers,
-            _runtime_dir: runtime_dir,
         })
     }
 

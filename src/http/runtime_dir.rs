@@ -1,5 +1,5 @@
-//! The private folder that the sockets between gate and workers lie in until both ends are
-//! connected.
+//! The private folder that the sockets between gate and workers lie in until the gate has hold of
+//! them. Then it goes: a server that is killed later leaves nothing.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -36,14 +36,6 @@ impl RuntimeDir {
 
     pub(super) fn socket(&self, name: &str) -> PathBuf {
         self.0.join(name)
-    }
-
-    /// Takes the sockets' names away: who is connected stays so, and nobody else comes.
-    pub(super) fn unlink_sockets(&self) {
-        let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        for name in names {
-            let _ = fs::remove_file(name.path());
-        }
     }
 }
 

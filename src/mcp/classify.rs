@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::in_flight::Flight;
 use super::jsonrpc::{Request, RpcError, code};
+use super::pipe::Pipe;
 use super::revision::{self, MODERN};
 
 /// What a client says beside its message; values as they came.
@@ -19,28 +21,33 @@ pub struct ClientHeaders {
     pub method: Option<String>,
     /// `Mcp-Name`.
     pub name: Option<String>,
+    /// `Mcp-Session-Id`.
+    pub session_id: Option<String>,
+    /// `Mcp-Param-…`: each name in lower case, without that prefix, and its value.
+    pub params: Vec<(String, String)>,
+}
+
+impl ClientHeaders {
+    /// Whether they speak of the stateless era, where a client that goes away cancels what it
+    /// asked for and where sessions are unknown.
+    pub fn is_modern(&self) -> bool {
+        self.protocol_version
+            .as_deref()
+            .is_some_and(revision::is_modern_date)
+    }
 }
 
 /// How a message arrived.
-#[derive(Clone, Debug)]
-pub enum Transport {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Transport<'a> {
     /// With headers that must agree with it.
-    Http(ClientHeaders),
-    /// One line of a pipe.
-    Stdio,
-}
-
-impl Transport {
-    /// Whether a client that goes away cancels what it asked for: from 2026-07-28 on.
-    pub fn is_cancelled_by_hang_up(&self) -> bool {
-        match self {
-            Self::Http(headers) => headers
-                .protocol_version
-                .as_deref()
-                .is_some_and(revision::is_modern_date),
-            Self::Stdio => false,
-        }
-    }
+    Http(&'a ClientHeaders),
+    /// In a line of a pipe.
+    Stdio {
+        pipe: &'a Pipe,
+        /// The line's requests that can be cancelled.
+        flights: &'a [Flight],
+    },
 }
 
 /// The era of a request whose envelope is right.
@@ -62,7 +69,7 @@ struct WithMeta<'a> {
 }
 
 /// Judges a request's envelope.
-pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<Era, RpcError> {
+pub(super) fn classify(request: &Request<'_>, transport: Transport<'_>) -> Result<Era, RpcError> {
     let params = request.params.unwrap_or("{}");
     let meta = serde_json::from_str::<WithMeta<'_>>(params)
         .map_err(|_| RpcError::invalid_params("params._meta must be an object"))?
@@ -71,7 +78,7 @@ pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<E
     let claimed = meta.get(META_VERSION).map(|raw| raw.get());
     let header = match transport {
         Transport::Http(headers) => headers.protocol_version.as_deref(),
-        Transport::Stdio => None,
+        Transport::Stdio { .. } => None,
     };
     let Some(claimed) = claimed else {
         if header.is_some_and(revision::is_modern_date) {
@@ -92,11 +99,7 @@ pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<E
         return Err(short_meta(META_CAPABILITIES));
     }
     if claimed != MODERN {
-        return Err(RpcError {
-            code: code::UNSUPPORTED_VERSION,
-            message: "this protocol version is not served".to_owned(),
-            data: Some(json!({ "supported": [MODERN], "requested": claimed })),
-        });
+        return Err(unsupported(&claimed));
     }
     if let Transport::Http(headers) = transport {
         check_headers(request, headers)?;
@@ -104,37 +107,43 @@ pub(super) fn classify(request: &Request<'_>, transport: &Transport) -> Result<E
     Ok(Era::Modern)
 }
 
+/// Judges the headers of a message that says nothing of its version itself: a notification, or an
+/// answer to a request of ours.
+pub(super) fn check_version(headers: &ClientHeaders) -> Result<(), RpcError> {
+    match headers.protocol_version.as_deref() {
+        None | Some(MODERN) => Ok(()),
+        Some(version) if revision::known_legacy(version).is_some() => Ok(()),
+        Some(version) if revision::is_modern_date(version) => Err(unsupported(version)),
+        Some(_) => Err(unknown_version()),
+    }
+}
+
 fn legacy(request: &Request<'_>, header: Option<&str>) -> Result<Era, RpcError> {
-    let unknown = header.filter(|version| !revision::is_legacy(version));
-    match unknown {
-        Some(_) if request.method != "initialize" => Err(unserved_header()),
-        _ => Ok(Era::Legacy),
+    let is_unknown = header.is_some_and(|version| revision::known_legacy(version).is_none());
+    if is_unknown && request.method != "initialize" {
+        return Err(unknown_version());
     }
+    Ok(Era::Legacy)
 }
 
-/// Judges what is posted beside requests: it needs no envelope, but a version that is served.
-pub(super) fn check_posted(transport: &Transport) -> Result<(), RpcError> {
-    match transport {
-        Transport::Http(headers) => match headers.protocol_version.as_deref() {
-            Some(version) if !revision::is_legacy(version) && version != MODERN => {
-                Err(unserved_header())
-            }
-            _ => Ok(()),
-        },
-        Transport::Stdio => Ok(()),
-    }
-}
-
-fn unserved_header() -> RpcError {
+fn unknown_version() -> RpcError {
     let message = "MCP-Protocol-Version names a version that is not served";
     RpcError::new(code::INVALID_REQUEST, message)
+}
+
+fn unsupported(version: &str) -> RpcError {
+    RpcError {
+        code: code::UNSUPPORTED_VERSION,
+        message: "this protocol version is not served".to_owned(),
+        data: Some(json!({ "supported": [MODERN], "requested": version })),
+    }
 }
 
 fn short_meta(key: &str) -> RpcError {
     RpcError::invalid_params(format!("params._meta[\"{key}\"] is missing or malformed"))
 }
 
-fn mismatch(message: &str) -> RpcError {
+pub(super) fn mismatch(message: impl Into<String>) -> RpcError {
     RpcError::new(code::HEADER_MISMATCH, message)
 }
 
@@ -177,7 +186,7 @@ fn check_headers(request: &Request<'_>, headers: &ClientHeaders) -> Result<(), R
 }
 
 /// `=?base64?…?=` around text that a header cannot carry; anything else is literal.
-fn decode_header(value: &str) -> Option<String> {
+pub(super) fn decode_header(value: &str) -> Option<String> {
     let Some(encoded) = value
         .strip_prefix("=?base64?")
         .and_then(|rest| rest.strip_suffix("?="))
@@ -204,8 +213,9 @@ mod tests {
             protocol_version,
             method: name_of_method,
             name,
+            ..ClientHeaders::default()
         };
-        let found = classify(&request, &Transport::Http(headers.clone()));
+        let found = classify(&request, Transport::Http(&headers));
         assert_eq!(
             found.map_err(|error| error.code),
             expected,
@@ -285,6 +295,24 @@ mod tests {
             [modern, call, Some("=?base64?YS5i=?=")],
             Err(-32020),
         );
+    }
+
+    #[test]
+    fn headers_of_notifications() {
+        let check = |version: Option<&str>, expected: Result<(), i32>| {
+            let headers = ClientHeaders {
+                protocol_version: version.map(str::to_owned),
+                ..ClientHeaders::default()
+            };
+            let found = check_version(&headers).map_err(|error| error.code);
+            assert_eq!(found, expected, "{version:?}");
+        };
+        check(None, Ok(()));
+        check(Some("2025-06-18"), Ok(()));
+        check(Some("2026-07-28"), Ok(()));
+        check(Some("2027-01-01"), Err(-32022));
+        check(Some("1999-01-01"), Err(-32600));
+        check(Some(""), Err(-32600));
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! From a message to its reply: one match over the methods of each era.
 
+use std::time::SystemTime;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::classify::{Era, Transport, check_posted, classify};
+use super::classify::{ClientHeaders, Era, Transport, check_version, classify};
+use super::in_flight::Flight;
 use super::jsonrpc::{
-    Body, Message, Rejected, Request, RpcError, code, error_text, parse, result_text,
+    Body, Message, Rejected, Request, RequestId, RpcError, cancelled_id, code, error_text, parse,
+    result_text,
 };
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
-use super::{Reply, Server, Verdict, wire};
+use super::session_token::Session;
+use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
 use crate::domain::json::JsonText;
 use crate::tools::{CallContext, INSTRUCTIONS};
 
@@ -16,8 +21,17 @@ use crate::tools::{CallContext, INSTRUCTIONS};
 const PAGE: usize = 1000;
 
 impl Server {
-    /// Answers one body of a client.
-    pub fn answer(&self, body: &[u8], transport: &Transport, context: &CallContext<'_>) -> Reply {
+    /// Answers one body that came by HTTP.
+    pub fn answer(&self, body: &[u8], headers: &ClientHeaders, context: &CallContext<'_>) -> Reply {
+        self.answer_body(body, Transport::Http(headers), context)
+    }
+
+    pub(super) fn answer_body(
+        &self,
+        body: &[u8],
+        transport: Transport<'_>,
+        context: &CallContext<'_>,
+    ) -> Reply {
         match parse(body) {
             Err(error) => malformed(None, &error),
             Ok(Body::One(message)) => self.answer_one(message, transport, context),
@@ -28,58 +42,122 @@ impl Server {
     fn answer_one(
         &self,
         message: Result<Message<'_>, Rejected<'_>>,
-        transport: &Transport,
+        transport: Transport<'_>,
         context: &CallContext<'_>,
     ) -> Reply {
-        let request = match message {
-            Err(rejected) => return malformed(rejected.id, &rejected.error),
-            Ok(Message::Notification { .. } | Message::Response) => {
-                return match check_posted(transport) {
-                    Ok(()) => Reply::Accepted,
-                    Err(error) => malformed(None, &error),
-                };
+        match message {
+            Err(rejected) => malformed(rejected.id, &rejected.error),
+            Ok(Message::Notification { method, params }) => {
+                let cancels = (method == CANCELLED).then_some(params).flatten();
+                self.take_note(cancels, transport, context)
             }
-            Ok(Message::Request(request)) => request,
+            Ok(Message::Response) => self.take_note(None, transport, context),
+            Ok(Message::Request(request)) => self.answer_request(&request, transport, context),
+        }
+    }
+
+    /// What has no answer. Over HTTP only a session tells one client's requests from another's, so
+    /// without one a cancellation is taken and does nothing.
+    fn take_note(
+        &self,
+        cancels: Option<&str>,
+        transport: Transport<'_>,
+        context: &CallContext<'_>,
+    ) -> Reply {
+        let Transport::Http(headers) = transport else {
+            return Reply::Accepted;
         };
-        let era = match classify(&request, transport) {
+        if let Err(error) = check_version(headers) {
+            return malformed(None, &error);
+        }
+        if headers.is_modern() {
+            return Reply::Accepted;
+        }
+        match self.session(transport, context) {
+            Err(UnknownSession) => return unknown_session(None),
+            Ok(Some(session)) => {
+                if let Some(id) = cancelled_id(cancels) {
+                    self.in_flight.cancel(&session.id, &id);
+                }
+            }
+            Ok(None) => {}
+        }
+        Reply::Accepted
+    }
+
+    fn answer_request(
+        &self,
+        request: &Request<'_>,
+        transport: Transport<'_>,
+        context: &CallContext<'_>,
+    ) -> Reply {
+        let era = match classify(request, transport) {
             Ok(era) => era,
             Err(error) => return malformed(Some(request.id), &error),
         };
+        if era == Era::Legacy && request.method == "initialize" {
+            return self.initialize(request, transport, context);
+        }
+        let mut of_session = None;
+        if era == Era::Legacy {
+            match self.session(transport, context) {
+                Err(UnknownSession) => return unknown_session(Some(request.id)),
+                Ok(None) => {}
+                Ok(Some(session)) => {
+                    of_session = RequestId::parse(request.id).map(|id| {
+                        let cancel = context.cancel.clone();
+                        self.in_flight.enter(&session.id, id, cancel)
+                    });
+                }
+            }
+        }
+        let flight = of_session.as_ref().or(transport.flight(request.id));
+        let cancel = flight.map_or(context.cancel, Flight::cancel);
+        let context = &CallContext { cancel, ..*context };
         let result = match era {
-            Era::Legacy => self.legacy_method(&request, context),
-            Era::Modern => self.modern_method(&request, context),
+            Era::Legacy => self.legacy_method(request, context),
+            Era::Modern => self.modern_method(request, transport, context),
         };
+        // HTTP needs an answer, whoever still waits for it.
+        let is_stdio = matches!(transport, Transport::Stdio { .. });
+        if is_stdio && flight.is_some_and(Flight::is_cancelled_by_client) {
+            return Reply::Accepted;
+        }
         match result {
-            Ok(result) => Reply::Message {
-                body: result_text(request.id, &result),
-                verdict: Verdict::Answered,
-            },
-            Err(error) => Reply::Message {
-                body: error_text(Some(request.id), &error),
-                verdict: match (era, error.code) {
+            Ok(result) => answered(result_text(request.id, &result), Verdict::Answered),
+            Err(error) => {
+                let verdict = match (era, error.code) {
                     (Era::Modern, code::METHOD_NOT_FOUND) => Verdict::UnknownMethod,
+                    (Era::Modern, code::HEADER_MISMATCH) => Verdict::Malformed,
                     _ => Verdict::Answered,
-                },
-            },
+                };
+                answered(error_text(Some(request.id), &error), verdict)
+            }
         }
     }
 
     fn answer_batch(
         &self,
         messages: Vec<Result<Message<'_>, Rejected<'_>>>,
-        transport: &Transport,
+        transport: Transport<'_>,
         context: &CallContext<'_>,
     ) -> Reply {
         let revision = match transport {
-            Transport::Http(headers) => headers.protocol_version.as_deref().unwrap_or(ASSUMED),
-            Transport::Stdio => BATCHING,
+            Transport::Stdio { pipe, .. } => pipe.revision(),
+            Transport::Http(headers) => match self.session(transport, context) {
+                Err(UnknownSession) => return unknown_session(None),
+                Ok(session) => {
+                    let of_session = session.map_or(ASSUMED, |session| session.revision);
+                    Some(headers.protocol_version.as_deref().unwrap_or(of_session))
+                }
+            },
         };
         let unfit = messages.iter().any(|message| {
             matches!(message, Ok(Message::Request(request))
                 if request.method == "initialize"
                     || !matches!(classify(request, transport), Ok(Era::Legacy)))
         });
-        if revision != BATCHING || unfit {
+        if revision != Some(BATCHING) || unfit {
             let message = "arrays of messages are not served in this protocol version";
             return malformed(None, &RpcError::new(code::INVALID_REQUEST, message));
         }
@@ -92,9 +170,59 @@ impl Server {
         if bodies.is_empty() {
             return Reply::Accepted;
         }
+        answered(format!("[{}]", bodies.join(",")), Verdict::Answered)
+    }
+
+    /// The session that a request of the handshake era names; none is needed.
+    fn session(
+        &self,
+        transport: Transport<'_>,
+        context: &CallContext<'_>,
+    ) -> Result<Option<Session>, UnknownSession> {
+        let Transport::Http(headers) = transport else {
+            return Ok(None);
+        };
+        let (Some(sessions), Some(id)) = (&self.sessions, &headers.session_id) else {
+            return Ok(None);
+        };
+        let principal = context.caller.principal();
+        sessions.find(id, principal, SystemTime::now()).map(Some)
+    }
+
+    fn initialize(
+        &self,
+        request: &Request<'_>,
+        transport: Transport<'_>,
+        context: &CallContext<'_>,
+    ) -> Reply {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Params {
+            protocol_version: String,
+        }
+        let revision = match read::<Params>(request) {
+            Ok(params) => revision::negotiate(&params.protocol_version),
+            Err(error) => return answered(error_text(Some(request.id), &error), Verdict::Answered),
+        };
+        let result = json!({
+            "protocolVersion": revision,
+            "capabilities": capabilities(),
+            "serverInfo": wire::server_info(),
+            "instructions": INSTRUCTIONS,
+        });
+        let session_id = match transport {
+            Transport::Stdio { pipe, .. } => {
+                pipe.settle(revision);
+                None
+            }
+            Transport::Http(_) => self.sessions.as_ref().map(|sessions| {
+                sessions.begin(context.caller.principal(), revision, SystemTime::now())
+            }),
+        };
         Reply::Message {
-            body: format!("[{}]", bodies.join(",")),
+            body: result_text(request.id, &result.to_string()),
             verdict: Verdict::Answered,
+            session_id,
         }
     }
 
@@ -104,10 +232,9 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
-            "initialize" => initialize(request),
             "ping" => Ok("{}".to_owned()),
             "tools/list" => self.list_tools(request, Era::Legacy),
-            "tools/call" => self.call_tool(request, Era::Legacy, context),
+            "tools/call" => self.call_tool(request, None, context),
             _ => Err(method_not_found()),
         }
     }
@@ -115,12 +242,13 @@ impl Server {
     fn modern_method(
         &self,
         request: &Request<'_>,
+        transport: Transport<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
             "server/discover" => Ok(discover()),
             "tools/list" => self.list_tools(request, Era::Modern),
-            "tools/call" => self.call_tool(request, Era::Modern, context),
+            "tools/call" => self.call_tool(request, Some(transport), context),
             _ => Err(method_not_found()),
         }
     }
@@ -146,10 +274,11 @@ impl Server {
         Ok(wire::list_result(tools, next, era))
     }
 
+    /// `modern` is the transport of a request of the stateless era.
     fn call_tool(
         &self,
         request: &Request<'_>,
-        era: Era,
+        modern: Option<Transport<'_>>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         #[derive(Deserialize)]
@@ -164,19 +293,47 @@ impl Server {
                 "params.arguments must be an object",
             ));
         }
+        if let Some(Transport::Http(headers)) = modern
+            && let Some(schema) = self.tools.author_schema(&params.name)
+        {
+            param_headers::check(&schema, &arguments, &headers.params)?;
+        }
         let answer = self
             .tools
             .call(context, &params.name, &arguments)
             .map_err(|_| RpcError::invalid_params("there is no tool of that name"))?;
+        let era = modern.map_or(Era::Legacy, |_| Era::Modern);
         Ok(wire::call_result(&answer, era))
     }
 }
 
-fn malformed(id: Option<&str>, error: &RpcError) -> Reply {
-    Reply::Message {
-        body: error_text(id, error),
-        verdict: Verdict::Malformed,
+impl<'a> Transport<'a> {
+    /// The request of that id, where the transport knew it before.
+    fn flight(self, id: &str) -> Option<&'a Flight> {
+        let Self::Stdio { flights, .. } = self else {
+            return None;
+        };
+        let id = RequestId::parse(id)?;
+        flights.iter().find(|flight| *flight.id() == id)
     }
+}
+
+fn answered(body: String, verdict: Verdict) -> Reply {
+    Reply::Message {
+        body,
+        verdict,
+        session_id: None,
+    }
+}
+
+fn malformed(id: Option<&str>, error: &RpcError) -> Reply {
+    answered(error_text(id, error), Verdict::Malformed)
+}
+
+fn unknown_session(id: Option<&str>) -> Reply {
+    let message = "there is no such session: it has ended or is too old; initialize again";
+    let error = RpcError::new(code::UNKNOWN_SESSION, message);
+    answered(error_text(id, &error), Verdict::UnknownSession)
 }
 
 fn method_not_found() -> RpcError {
@@ -190,22 +347,6 @@ fn read<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, RpcError> {
 
 fn capabilities() -> Value {
     json!({ "tools": {} })
-}
-
-fn initialize(request: &Request<'_>) -> Result<String, RpcError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Params {
-        protocol_version: String,
-    }
-    let params: Params = read(request)?;
-    let result = json!({
-        "protocolVersion": revision::negotiate(&params.protocol_version),
-        "capabilities": capabilities(),
-        "serverInfo": wire::server_info(),
-        "instructions": INSTRUCTIONS,
-    });
-    Ok(result.to_string())
 }
 
 fn discover() -> String {

@@ -5,12 +5,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Codes of JSON-RPC 2.0 and of MCP 2026-07-28.
+/// Codes of JSON-RPC 2.0 and of MCP 2026-07-28, and our own: those of the HTTP status beside them.
 pub(super) mod code {
     pub(crate) const PARSE_ERROR: i32 = -32700;
     pub(crate) const INVALID_REQUEST: i32 = -32600;
     pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
     pub(crate) const INVALID_PARAMS: i32 = -32602;
+    pub(crate) const INTERNAL_ERROR: i32 = -32603;
+    pub(crate) const UNKNOWN_SESSION: i32 = 404;
     pub(crate) const HEADER_MISMATCH: i32 = -32020;
     pub(crate) const UNSUPPORTED_VERSION: i32 = -32022;
 }
@@ -34,6 +36,28 @@ impl RpcError {
 
     pub(super) fn invalid_params(message: impl Into<String>) -> Self {
         Self::new(code::INVALID_PARAMS, message)
+    }
+}
+
+/// An id to compare requests by: one JSON text for however it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestId(String);
+
+impl RequestId {
+    /// `None` for what is no id: neither a string nor an integer.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if !is_id(text) {
+            return None;
+        }
+        // Escapes can spell one string in many ways.
+        let plain = serde_json::from_str::<String>(text);
+        let plain = plain.and_then(|plain| serde_json::to_string(&plain));
+        Some(Self(plain.unwrap_or_else(|_| text.to_owned())))
+    }
+
+    /// JSON text.
+    pub(super) fn text(&self) -> &str {
+        &self.0
     }
 }
 
@@ -157,6 +181,17 @@ fn parse_one(text: &str) -> Result<Message<'_>, Rejected<'_>> {
     })
 }
 
+/// The id of the request that a `notifications/cancelled` is about.
+pub(super) fn cancelled_id(params: Option<&str>) -> Option<RequestId> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow, rename = "requestId")]
+        request_id: &'a RawValue,
+    }
+    let params: Params<'_> = serde_json::from_str(params?).ok()?;
+    RequestId::parse(params.request_id.get())
+}
+
 /// A string or an integer; the text is known to be JSON.
 fn is_id(text: &str) -> bool {
     text.starts_with('"')
@@ -194,6 +229,11 @@ pub(super) fn error_text(id: Option<&str>, error: &RpcError) -> String {
     }
 }
 
+/// The text that answers what cannot even be taken as a message.
+pub fn invalid_request(message: &str) -> String {
+    error_without_id(code::INVALID_REQUEST, message)
+}
+
 /// The text of an error that a transport itself has to report, before or beside any message.
 pub fn error_without_id(code: i32, message: &str) -> String {
     error_text(None, &RpcError::new(code, message))
@@ -224,6 +264,26 @@ mod tests {
                 format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}")
             );
         }
+    }
+
+    #[test]
+    fn ids_are_compared_by_what_they_say() {
+        let same = |one: &str, other: &str| RequestId::parse(one) == RequestId::parse(other);
+        assert!(same("1", "1") && same("\"a\"", "\"\\u0061\""));
+        assert!(!same("1", "\"1\"") && !same("0", "-1"));
+        assert!(!same("12345678901234567890123", "12345678901234567890124"));
+        assert!(!same("\"\\ud800\"", "\"\\ud801\""));
+        for none in ["null", "1.5", "{}", "true"] {
+            assert_eq!(RequestId::parse(none), None, "{none}");
+        }
+        let check = |params: Option<&str>, expected: Option<&str>| {
+            let found = cancelled_id(params);
+            assert_eq!(found.as_ref().map(RequestId::text), expected, "{params:?}");
+        };
+        check(Some(r#"{"requestId":7,"reason":"x"}"#), Some("7"));
+        check(Some(r#"{"requestId":null}"#), None);
+        check(Some("{}"), None);
+        check(None, None);
     }
 
     #[test]

@@ -4,17 +4,31 @@
 
 mod classify;
 mod dispatch;
+mod in_flight;
 mod jsonrpc;
+mod param_headers;
+mod pipe;
 mod revision;
+mod session_token;
+mod sessions;
 mod wire;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use crate::domain::principal::Principal;
 use crate::domain::run::Cancel;
 use crate::tools::Tools;
+use in_flight::InFlight;
 
-pub use classify::{ClientHeaders, Transport};
-pub use jsonrpc::error_without_id;
+pub use classify::ClientHeaders;
+pub use jsonrpc::{error_without_id, invalid_request};
+pub use pipe::{Line, Pipe};
+pub use session_token::SessionKey;
+pub use sessions::{SessionCounts, Sessions, UnknownSession};
+
+/// The notification by which a client cancels a request of its own.
+const CANCELLED: &str = "notifications/cancelled";
 
 /// How a reply went, for the transport that has a status to show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +39,8 @@ pub enum Verdict {
     Malformed,
     /// A method that this revision does not have.
     UnknownMethod,
+    /// The session that the request names is not one of this caller.
+    UnknownSession,
 }
 
 /// What to send back.
@@ -38,6 +54,8 @@ pub enum Reply {
         body: String,
         /// How it went.
         verdict: Verdict,
+        /// The id of the session that begins with it; visible ASCII.
+        session_id: Option<String>,
     },
 }
 
@@ -45,12 +63,34 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Server {
     tools: Arc<Tools>,
+    sessions: Option<Sessions>,
+    in_flight: InFlight,
 }
 
 impl Server {
-    /// A server of these tools.
-    pub fn new(tools: Arc<Tools>) -> Self {
-        Self { tools }
+    /// A server of these tools; without `sessions` a handshake begins none.
+    pub fn new(tools: Arc<Tools>, sessions: Option<Sessions>) -> Self {
+        Self {
+            tools,
+            sessions,
+            in_flight: InFlight::default(),
+        }
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`UnknownSession`].
+    pub fn end_session(&self, id: &str, principal: &Principal) -> Result<(), UnknownSession> {
+        let sessions = self.sessions.as_ref().ok_or(UnknownSession)?;
+        sessions.end(id, principal, SystemTime::now()).map(|_| ())
+    }
+
+    /// Counts of sessions.
+    pub fn session_counts(&self) -> SessionCounts {
+        let now = SystemTime::now();
+        let counts = self.sessions.as_ref().map(|sessions| sessions.counts(now));
+        counts.unwrap_or_default()
     }
 
     /// A flag that ends what one message starts.

@@ -13,15 +13,12 @@ const LEGACY: [&str; 4] = [NEWEST_LEGACY, "2025-06-18", "2025-03-26", "2024-11-0
 
 /// The revision that `initialize` agrees on.
 pub(super) fn negotiate(asked: &str) -> &'static str {
-    LEGACY
-        .into_iter()
-        .find(|known| *known == asked)
-        .unwrap_or(NEWEST_LEGACY)
+    known_legacy(asked).unwrap_or(NEWEST_LEGACY)
 }
 
-/// Whether a header may name this revision after a handshake.
-pub(super) fn is_legacy(revision: &str) -> bool {
-    LEGACY.contains(&revision)
+/// The revision, where a handshake can settle on it.
+pub(super) fn known_legacy(revision: &str) -> Option<&'static str> {
+    LEGACY.into_iter().find(|known| *known == revision)
 }
 
 /// Whether a text is a date of the stateless era, served or not.

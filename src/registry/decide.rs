@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::StoreError;
 use super::snapshot::Snapshot;
+use super::{Imported, OnCollision, StoreError};
 use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
 
 /// The highest revision: the last whole number that every JSON reader keeps exact (2^53 − 1).
@@ -85,11 +85,110 @@ pub(super) fn decide_delete(
     }
 }
 
+/// What an import makes of the tools there are.
+#[derive(Debug)]
+pub(super) struct Import {
+    /// Tools of new names, as they were exported.
+    pub(super) added: Vec<Arc<Tool>>,
+    /// The next records of tools that are there.
+    pub(super) replaced: Vec<Arc<Tool>>,
+    pub(super) unchanged: usize,
+}
+
+impl Import {
+    pub(super) fn counts(&self) -> Imported {
+        Imported {
+            added: self.added.len(),
+            replaced: self.replaced.len(),
+            unchanged: self.unchanged,
+        }
+    }
+}
+
+/// Takes in exported tools, all or none. Names that share a spelling are taken as they are: old
+/// registries may hold such.
+pub(super) fn decide_import(
+    snapshot: &Snapshot,
+    incoming: &[Arc<Tool>],
+    on_collision: OnCollision,
+    max_tools: usize,
+    now: &str,
+) -> Result<Import, StoreError> {
+    let mut import = Import {
+        added: Vec::new(),
+        replaced: Vec::new(),
+        unchanged: 0,
+    };
+    let mut collisions = Vec::new();
+    for tool in incoming {
+        match snapshot.get(tool.name.as_str()) {
+            None => import.added.push(Arc::clone(tool)),
+            Some(stored) if stored.definition == tool.definition => import.unchanged += 1,
+            Some(_) if on_collision == OnCollision::Refuse => collisions.push(tool.name.clone()),
+            Some(stored) => {
+                let replace = &mut |_: &Tool| Ok(tool.definition.clone());
+                let name = &stored.name;
+                let next = decide_update(snapshot, name, None, replace, now.to_owned())?;
+                import.replaced.push(next);
+            }
+        }
+    }
+    if !collisions.is_empty() {
+        return Err(StoreError::Collisions { names: collisions });
+    }
+    if snapshot.tools().len() + import.added.len() > max_tools {
+        return Err(StoreError::Full { limit: max_tools });
+    }
+    Ok(import)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::registry::snapshot::Published;
     use crate::registry::tests::{name, tool};
+
+    #[test]
+    fn an_import_is_all_or_nothing() {
+        let published = Published::default();
+        published.publish(vec![tool("abc"), tool("def")]);
+        let other = |text: &str, revision| {
+            let mut other = (*tool(text)).clone();
+            other.definition.code = "return 2".into();
+            other.revision = revision;
+            Arc::new(other)
+        };
+        let incoming = [tool("abc"), other("def", 7), other("new", 9)];
+        let import = |on_collision, max_tools| {
+            let now = "2026-01-02T00:00:00Z";
+            decide_import(
+                &published.current(),
+                &incoming,
+                on_collision,
+                max_tools,
+                now,
+            )
+        };
+        let refused = import(OnCollision::Refuse, 3).unwrap_err();
+        assert_eq!(
+            refused,
+            StoreError::Collisions {
+                names: vec![name("def")]
+            }
+        );
+        let full = import(OnCollision::Replace, 2).unwrap_err();
+        assert_eq!(full, StoreError::Full { limit: 2 });
+        let done = import(OnCollision::Replace, 3).unwrap();
+        let counts = Imported {
+            added: 1,
+            replaced: 1,
+            unchanged: 1,
+        };
+        assert_eq!(done.counts(), counts);
+        let revisions = (done.added[0].revision, done.replaced[0].revision);
+        assert_eq!(revisions, (9, 2));
+        assert_eq!(done.replaced[0].updated_at, "2026-01-02T00:00:00Z");
+    }
 
     #[test]
     fn revisions_end_where_json_readers_lose_count() {

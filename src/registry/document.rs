@@ -45,6 +45,11 @@ pub struct Extras {
 static NO_FIELDS: Fields = Fields::new();
 
 impl Extras {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.top.is_empty() && self.by_tool.is_empty()
+    }
+
     /// Keeps only what belongs to one of `tools`, or to none.
     pub fn retain(&mut self, tools: &[Arc<Tool>]) {
         let names: BTreeSet<&ToolName> = tools.iter().map(|tool| &tool.name).collect();
@@ -236,7 +241,7 @@ fn decode_time(key: &str, members: &mut Members<'_>) -> Result<String, String> {
 }
 
 /// RFC 3339 §5.6 by its shape, and by the ranges of its numbers.
-fn is_rfc3339(text: &str) -> bool {
+pub(super) fn is_rfc3339(text: &str) -> bool {
     let number = |from: usize, to: usize| {
         let digits = text
             .get(from..to)

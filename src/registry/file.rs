@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::atomic_file;
-use super::decide::{decide_create, decide_delete, decide_update};
+use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
+use super::key_file;
 use super::shared_file::{SharedFile, unwritable};
 use super::snapshot::Snapshot;
-use super::{StoreError, ToolStore};
+use super::{Imported, OnCollision, StoreError, ToolStore};
 use crate::base::clock;
+use crate::base::ids::random_bytes;
 use crate::domain::tool::{Definition, Tool, ToolName};
 
 /// How often the file is looked at for other processes' changes.
@@ -23,7 +25,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// How to open a [`FileStore`].
 #[derive(Clone, Debug)]
 pub struct FileStoreOptions {
-    /// The file; its folder is made where missing. May be a symbolic link.
+    /// The file; its folder is made by the first write. May be a symbolic link.
     pub path: PathBuf,
     /// Most tools that may be created; a file that holds more is still served.
     pub max_tools: usize,
@@ -44,8 +46,7 @@ impl FileStore {
     /// Reads the file, if there is one, and starts to watch it.
     ///
     /// # Errors
-    /// `Corrupt` for a file that cannot be used (it is left as it is), `Unwritable` when its folder
-    /// cannot be made.
+    /// `Corrupt` for a file that cannot be used (it is left as it is).
     pub fn open(options: FileStoreOptions) -> Result<Self, StoreError> {
         let FileStoreOptions {
             path,
@@ -54,10 +55,6 @@ impl FileStore {
         } = options;
         let path = std::path::absolute(&path).map_err(|error| unwritable(&error))?;
         let shared = Arc::new(SharedFile::new(path, read_only));
-        if !read_only {
-            atomic_file::create_private_folder(atomic_file::parent(&shared.target()?))
-                .map_err(|error| unwritable(&error))?;
-        }
         shared.load()?;
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let watched = shared.clone();
@@ -75,6 +72,22 @@ impl FileStore {
             stop: Some(stop),
             watcher: Some(watcher),
         })
+    }
+
+    /// The key of that name, from the file `{name}.key` beside the store. A read-only store without
+    /// one has a key for this process alone.
+    ///
+    /// # Errors
+    /// When the file cannot be made, or holds no key.
+    pub fn key(&self, name: &str) -> std::io::Result<[u8; 32]> {
+        let target = self.shared.target().map_err(std::io::Error::other)?;
+        let folder = atomic_file::parent(&target);
+        let path = folder.join(format!("{name}.key"));
+        if self.shared.is_read_only() {
+            return Ok(key_file::load(&path)?.unwrap_or_else(random_bytes));
+        }
+        atomic_file::create_private_folder(folder)?;
+        key_file::load_or_create(&path)
     }
 
     /// The folder of the instance locks, beside the file.
@@ -146,6 +159,29 @@ impl ToolStore for FileStore {
             let others = snapshot.tools().iter().filter(|other| other.name != *name);
             Ok((tool, others.cloned().collect()))
         })
+    }
+
+    fn import(
+        &self,
+        tools: &[Arc<Tool>],
+        on_collision: OnCollision,
+    ) -> Result<Imported, StoreError> {
+        let max_tools = self.max_tools.min(document::MAX_TOOLS);
+        self.shared.write(|snapshot| {
+            let now = clock::now_rfc3339();
+            let import = decide_import(snapshot, tools, on_collision, max_tools, &now)?;
+            let replaced = |tool: &&Arc<Tool>| {
+                let mut replaced = import.replaced.iter();
+                replaced.any(|next| next.name == tool.name)
+            };
+            let kept = snapshot.tools().iter().filter(|tool| !replaced(tool));
+            let changed = import.added.iter().chain(&import.replaced);
+            Ok((import.counts(), kept.chain(changed).cloned().collect()))
+        })
+    }
+
+    fn backend(&self) -> &'static str {
+        "file"
     }
 
     fn health(&self) -> Result<(), StoreError> {

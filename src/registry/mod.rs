@@ -1,5 +1,5 @@
 //! The registry: where dynamic tools are kept. [`ToolStore`] is what the rest of the server sees;
-//! behind it a file ([`file::FileStore`]). Who may change a tool, and which names are built in,
+//! behind it a file ([`file::FileStore`]) or a database ([`postgres::PostgresStore`]). Who may change a tool, and which names are built in,
 //! never stand here.
 
 mod atomic_file;
@@ -7,11 +7,14 @@ mod decide;
 pub mod document;
 pub mod file;
 pub mod instance;
+mod key_file;
 mod members;
+pub mod postgres;
 mod shared_file;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -61,6 +64,20 @@ pub trait ToolStore: Send + Sync {
         expected_revision: Option<u64>,
     ) -> Result<Arc<Tool>, StoreError>;
 
+    /// Takes in exported tools, all or none; new ones with their revision and times as they are. A
+    /// tool that is there with the same definition stays as it is.
+    ///
+    /// # Errors
+    /// `Collisions`, `Full`, `Invalid`, and what stops every write.
+    fn import(
+        &self,
+        tools: &[Arc<Tool>],
+        on_collision: OnCollision,
+    ) -> Result<Imported, StoreError>;
+
+    /// What it keeps the tools in, as MCP_DYNAMIC_BACKEND names it.
+    fn backend(&self) -> &'static str;
+
     /// Whether the store can be read, and written unless it is read-only: for /readyz.
     ///
     /// # Errors
@@ -69,6 +86,26 @@ pub trait ToolStore: Send + Sync {
 
     /// When the snapshot was last known to be what the store holds.
     fn last_checked(&self) -> Instant;
+}
+
+/// What an import does about a tool that is there with another definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCollision {
+    /// Nothing is imported.
+    Refuse,
+    /// It gets the imported definition, at its next revision.
+    Replace,
+}
+
+/// How many tools an import found new, different and equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// New names.
+    pub added: usize,
+    /// Tools that were there with another definition.
+    pub replaced: usize,
+    /// Tools that were there as they are.
+    pub unchanged: usize,
 }
 
 /// Why the store did not do as asked.
@@ -118,6 +155,16 @@ pub enum StoreError {
     Unwritable {
         /// What the system said, without paths.
         reason: String,
+    },
+    /// Operator: the store does not serve at all, or not as it is.
+    Unusable {
+        /// Why, without addresses or any other driver's text.
+        reason: String,
+    },
+    /// Operator: an import would replace tools.
+    Collisions {
+        /// Tools that are there with another definition.
+        names: Vec<ToolName>,
     },
     /// Operator: what is stored cannot be used, and was left as it is.
     Corrupt {
@@ -174,6 +221,19 @@ impl fmt::Display for StoreError {
             ),
             Self::Unwritable { reason } => {
                 write!(formatter, "the registry cannot be written: {reason}")
+            }
+            Self::Unusable { reason } => {
+                write!(formatter, "the registry cannot be used: {reason}")
+            }
+            Self::Collisions { names } => {
+                let shown: Vec<&str> = names.iter().take(10).map(ToolName::as_str).collect();
+                let more = names.len() - shown.len();
+                write!(
+                    formatter,
+                    "nothing was imported: the registry holds other tools named {} (and {more} \
+                     more); add the word replace to replace them",
+                    shown.join(", ")
+                )
             }
             Self::Corrupt { path, reason } => {
                 write!(

@@ -71,6 +71,10 @@ impl SharedFile {
         }
     }
 
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     pub(super) fn published(&self) -> &Published {
         &self.published
     }
@@ -86,7 +90,7 @@ impl SharedFile {
         if self.read_only {
             return Ok(());
         }
-        atomic_file::probe(&self.target()?).map_err(|error| unwritable(&error))
+        atomic_file::probe(&self.writable_target()?).map_err(|error| unwritable(&error))
     }
 
     /// The first reading; waits for no other process.
@@ -95,10 +99,10 @@ impl SharedFile {
     }
 
     /// One write: `decide` sees the newest tools and says what is answered and what is stored.
-    pub(super) fn write(
+    pub(super) fn write<T>(
         &self,
-        decide: impl FnOnce(&Snapshot) -> Result<(Arc<Tool>, Vec<Arc<Tool>>), StoreError>,
-    ) -> Result<Arc<Tool>, StoreError> {
+        decide: impl FnOnce(&Snapshot) -> Result<(T, Vec<Arc<Tool>>), StoreError>,
+    ) -> Result<T, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
         }
@@ -106,7 +110,7 @@ impl SharedFile {
         let busy = StoreError::Busy { waited: LOCK_WAIT };
         let mut loaded =
             atomic_file::retry_until(deadline, || try_lock(&self.turn)).ok_or(busy.clone())?;
-        let target = self.target()?;
+        let target = self.writable_target()?;
         let _lock = atomic_file::lock(&atomic_file::sibling(&target, ".lock"), deadline)
             .map_err(|error| unwritable(&error))?
             .ok_or(busy)?;
@@ -201,6 +205,14 @@ impl SharedFile {
             .map_err(|error| self.corrupt(format!("cannot be found: {error}")))
     }
 
+    /// The same, with its folder made where missing.
+    fn writable_target(&self) -> Result<PathBuf, StoreError> {
+        let target = self.target()?;
+        atomic_file::create_private_folder(atomic_file::parent(&target))
+            .map_err(|error| unwritable(&error))?;
+        Ok(target)
+    }
+
     fn corrupt(&self, reason: String) -> StoreError {
         StoreError::Corrupt {
             path: self.path.clone(),
@@ -210,7 +222,7 @@ impl SharedFile {
 }
 
 /// Names of old stores that are served though no new tool may have them.
-fn warn_of_names(before: &Snapshot, tools: &[Arc<Tool>]) {
+pub(super) fn warn_of_names(before: &Snapshot, tools: &[Arc<Tool>]) {
     let fresh = || {
         let names = tools.iter().map(|tool| &tool.name);
         names.filter(|name| before.get(name.as_str()).is_none())
@@ -258,7 +270,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -18,6 +18,7 @@ mod finding;
 mod keywords;
 mod node;
 mod number;
+mod param_headers;
 mod pattern;
 mod reference;
 mod tool;
@@ -26,6 +27,7 @@ mod validate;
 use serde_json::Value;
 
 pub use error::{SchemaError, SchemaFault, Violation, Violations};
+pub use param_headers::{ParamHeader, param_headers};
 pub use tool::{check_tool_input_schema, check_tool_output_schema};
 
 /// A compiled schema, to be shared between threads.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Schema;
 use super::compile::push_token;
 use super::error::{SchemaError, SchemaFault};
+use super::param_headers;
 
 /// Compiles an `inputSchema`: an object whose `type` is `"object"`.
 ///
@@ -17,7 +18,11 @@ pub fn check_tool_input_schema(schema: &Value) -> Result<Schema, SchemaError> {
         return Err(invalid("/type", "the root must have \"type\": \"object\""));
     }
     refuse_boolean_properties(schema)?;
-    Schema::compile(schema)
+    let compiled = Schema::compile(schema)?;
+    match param_headers::fault(schema) {
+        Some((pointer, reason)) => Err(invalid(&pointer, &reason)),
+        None => Ok(compiled),
+    }
 }
 
 /// Compiles an `outputSchema`: an object schema of any type. Where its `type` is not `"object"`,
@@ -93,6 +98,10 @@ mod tests {
             (
                 json!({"type": "object", "properties": {"x": false}}),
                 "at #/properties/x: clients refuse a boolean as a property's schema: write {\"not\": {}}",
+            ),
+            (
+                json!({"type": "object", "properties": {"x": {"x-mcp-header": "X"}}}),
+                "at #/properties/x/x-mcp-header: only a string, an integer or a boolean fits into a header",
             ),
             (
                 json!({"type": "object", "required": "x"}),

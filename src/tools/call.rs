@@ -15,7 +15,7 @@ use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
 use crate::domain::run::{Cancel, Job, Observer, Returned};
 use crate::domain::tool::{Definition, Tool};
-use crate::guard::Refusal;
+use crate::guard::{Place, Refusal};
 use crate::metrics::{CallKind, Phase};
 use crate::schema::Schema;
 
@@ -145,6 +145,11 @@ impl Tools {
                 }
             }
         }
+    }
+
+    /// A place for an act that may wait for a compiler.
+    pub(super) fn place(&self) -> Result<Place, Failure> {
+        self.guard.place().map_err(refused)
     }
 
     /// Calls a dynamic tool; `dynamic.tool.call` comes here too, so that both ways are one.

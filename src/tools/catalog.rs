@@ -86,6 +86,14 @@ impl Tools {
         list
     }
 
+    /// The input schema that the author of a dynamic tool gave it.
+    pub fn author_schema(&self, name: &str) -> Option<JsonText> {
+        match self.resolve(name).ok()? {
+            Resolved::BuiltIn(_) => None,
+            Resolved::Dynamic(tool) => tool.definition.input_schema.clone(),
+        }
+    }
+
     /// The registry's generation: lists of equal generation are equal.
     pub fn generation(&self) -> u64 {
         self.store.snapshot().generation()

@@ -93,9 +93,10 @@ impl Tools {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Runs now.
-    pub fn active_runs(&self) -> usize {
-        self.guard.counts().active
+    /// Runs now, and those that wait for a slot.
+    pub fn unfinished_runs(&self) -> usize {
+        let counts = self.guard.counts();
+        counts.active + counts.waiting
     }
 
     /// A flag for one call, that [`Tools::cancel_runs`] reaches too.

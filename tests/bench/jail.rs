@@ -2,7 +2,12 @@
 //! Reports, asserts nothing.
 
 // A bench may stop where a program may not.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

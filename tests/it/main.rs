@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod clients;
 mod dependencies;
 mod docker_errors;
 mod docker_suite;
@@ -16,9 +17,17 @@ mod engine_hardening;
 mod engine_images;
 mod engine_lifecycle;
 mod jail;
+mod jail_escape;
 mod jail_suite;
+mod postgres;
+mod postgres_faults;
 mod readme;
 mod server_calls;
+mod server_commands;
+mod server_life;
+mod server_load;
 mod server_protocol;
 mod server_store;
+mod sessions;
+mod stdio;
 mod support;

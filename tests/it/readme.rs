@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use dynamic_mcp::cli::args::COMMANDS;
 use dynamic_mcp::config::documents::settings_markdown;
@@ -14,7 +14,7 @@ use dynamic_mcp::domain::failure::FailureKind;
 use serde_json::{Value, json};
 
 use crate::support::engine::matches;
-use crate::support::program::{Folder, PROGRAM, Served, command, with_clean_environment};
+use crate::support::server::{Folder, PROGRAM, Server, beside, run, stderr, stdout};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -85,18 +85,18 @@ fn assert_shown(block: &Block, shown: &str, printed: &str) {
 
 /// A folder in which the program lies where a build puts it.
 fn checkout() -> Folder {
-    let folder = Folder::new("readme");
+    let folder = Folder::new();
     let release = folder.path().join("target/release");
     std::fs::create_dir_all(&release).unwrap();
     std::os::unix::fs::symlink(PROGRAM, release.join("dynamic-mcp")).unwrap();
     folder
 }
 
-fn run(script: &str, folder: &Path, port: u16) -> String {
-    let mut command = with_clean_environment(Command::new("sh"), folder);
+fn run_script(script: &str, folder: &Folder, port: u16) -> String {
+    let mut command = beside("sh", folder);
     command.args(["-eu", "-c", &format!("exec 2>&1\n{script}")]);
     let output = command.env("MCP_PORT", port.to_string()).output().unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed = stdout(&output);
     assert!(output.status.success(), "{script}\n{printed}");
     printed
 }
@@ -111,9 +111,9 @@ fn every_block_of_commands_does_what_is_shown() {
         let shown = shown.map(|next| next.text.as_str());
         match (block.language.as_str(), block.text.trim()) {
             ("sh", "cargo run --release") => {
-                let served: &Served = server.insert(Served::start(folder.path(), &[]));
-                let shown = with_port(shown.unwrap(), served.port);
-                assert_shown(block, &shown, &served.banner);
+                let served: &Server = server.insert(Server::start_in(&folder, &[]));
+                let shown = with_port(shown.unwrap(), served.address.port());
+                assert_shown(block, &shown, &served.stderr());
             }
             // We are in it.
             ("sh", "tests/run") => {
@@ -121,8 +121,12 @@ fn every_block_of_commands_does_what_is_shown() {
                 assert!(Path::new(itself).is_file());
             }
             ("sh", script) => {
-                let port = server.as_ref().expect("the server comes first").port;
-                let printed = run(&with_port(script, port), folder.path(), port);
+                let port = server
+                    .as_ref()
+                    .expect("the server comes first")
+                    .address
+                    .port();
+                let printed = run_script(&with_port(script, port), &folder, port);
                 assert_shown(block, &with_port(shown.unwrap(), port), &printed);
             }
             ("text", _) => {
@@ -138,25 +142,23 @@ fn every_block_of_commands_does_what_is_shown() {
 #[test]
 fn every_example_of_code_gives_what_is_shown() {
     let folder = checkout();
-    let server = Served::start(folder.path(), &[]);
+    let server = Server::start_in(&folder, &[]);
     let rows = table("| code | what the caller gets |");
     assert!(rows.len() >= 5);
     for row in rows {
         let [code, expected] = row.as_slice() else {
             panic!("two cells: {row:?}")
         };
-        let mut command = command(folder.path());
-        command.args(["call", "run_js_ephemeral"]);
-        command.arg(json!({ "code": code }).to_string());
-        command.args(["--port", &server.port.to_string()]);
-        let output = command.output().unwrap();
+        let (arguments, port) = (json!({ "code": code }), server.address.port());
+        let line = ["call", "run_js_ephemeral", &arguments.to_string()];
+        let output = run(&folder, &[("MCP_PORT", &port.to_string())], &line);
         let got = if output.status.success() {
-            let text = String::from_utf8(output.stdout).unwrap();
+            let text = stdout(&output);
             let value = text.split_once("\"result\":").map(|(_, value)| value);
             let value = value.and_then(|value| value.rsplit_once(",\"durationMs\""));
             value.map_or(text.trim(), |(value, _)| value).to_owned()
         } else {
-            let text = String::from_utf8(output.stderr).unwrap();
+            let text = stderr(&output);
             text.trim().trim_start_matches("dynamic-mcp: ").to_owned()
         };
         assert!(matches(expected, &got), "{code}: {expected}, but {got}");
@@ -210,7 +212,7 @@ const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","param
 #[test]
 fn every_client_configuration_reaches_a_server() {
     let folder = checkout();
-    let server = Served::start(folder.path(), &[]);
+    let server = Server::start_in(&folder, &[]);
     let mut tried = Vec::new();
     for block in blocks().iter().filter(|block| block.language == "json") {
         let parsed: Value = serde_json::from_str(&block.text).unwrap();
@@ -219,12 +221,12 @@ fn every_client_configuration_reaches_a_server() {
         let answer = match (entry["url"].as_str(), entry["command"].as_str()) {
             (Some(url), None) => {
                 assert_eq!(entry["type"], "http");
-                let url = url.replace("8788", &server.port.to_string());
+                let url = url.replace("8788", &server.address.port().to_string());
                 let script =
                     format!("curl -sf {url} -H 'Content-Type: application/json' -d '{INITIALIZE}'");
-                run(&script, folder.path(), server.port)
+                run_script(&script, &folder, server.address.port())
             }
-            (None, Some(program)) => over_stdio(program, &entry["args"], folder.path()),
+            (None, Some(program)) => over_stdio(program, &entry["args"], &folder),
             _ => panic!("README.md:{}: neither url nor command", block.line),
         };
         assert!(
@@ -238,18 +240,15 @@ fn every_client_configuration_reaches_a_server() {
 }
 
 /// Starts what a client would start and shakes hands over its pipes.
-fn over_stdio(program: &str, arguments: &Value, folder: &Path) -> String {
-    assert!(
-        program.ends_with("/target/release/dynamic-mcp"),
-        "{program}"
-    );
+fn over_stdio(path: &str, arguments: &Value, folder: &Folder) -> String {
+    assert!(path.ends_with("/target/release/dynamic-mcp"), "{path}");
     let arguments: Vec<_> = arguments
         .as_array()
         .unwrap()
         .iter()
         .map(|a| a.as_str().unwrap())
         .collect();
-    let mut command = command(folder);
+    let mut command = beside(PROGRAM, folder);
     command
         .args(arguments)
         .stdin(Stdio::piped())
@@ -266,10 +265,10 @@ fn over_stdio(program: &str, arguments: &Value, folder: &Path) -> String {
         "the README must say whether there is stdio"
     );
     if built {
-        return String::from_utf8(output.stdout).unwrap();
+        return stdout(&output);
     }
     assert_eq!(output.status.code(), Some(2));
-    let printed = String::from_utf8(output.stderr).unwrap();
+    let printed = stderr(&output);
     assert!(printed.contains("not available yet"), "{printed}");
     r#""protocolVersion":"2025-11-25""#.to_owned()
 }

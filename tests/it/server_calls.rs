@@ -37,6 +37,14 @@ fn check_failure(result: &Value, expected: &str) {
     );
 }
 
+/// A failure of a tool that promises something else as structured content: clients compare.
+fn check_text_alone(result: &Value, expected: &str) {
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert!(matches(expected, text), "{result}");
+    let structured = result.get("structuredContent");
+    assert_eq!((&result["isError"], structured), (&json!(true), None));
+}
+
 #[test]
 fn a_tool_from_its_creation_to_its_deletion() {
     let server = Server::start(&[]);
@@ -118,6 +126,18 @@ fn a_tool_from_its_creation_to_its_deletion() {
         (None, &json!("Sums."))
     );
 
+    let reset = json!({ "timeoutMs": null, "dependencies": null, "enabled": null });
+    let reset = update(json!({ "name": "math.add", "patch": reset }));
+    let reset = &reset["structuredContent"]["tool"];
+    assert_eq!(
+        (&reset["revision"], &reset["timeoutMs"]),
+        (&json!(3), &json!(30_000))
+    );
+    assert_eq!(
+        (&reset["dependencies"], &reset["enabled"]),
+        (&json!([]), &json!(true))
+    );
+
     // Disabled: neither listed nor callable, but there.
     let enable = |enabled: bool| {
         let arguments = json!({ "name": "math.add", "enabled": enabled });
@@ -148,9 +168,9 @@ fn a_tool_from_its_creation_to_its_deletion() {
 
     let delete = |arguments: Value| server.call("dynamic.tool.delete", arguments);
     let stale = delete(json!({ "name": "math.add", "expectedRevision": 2 }));
-    check_failure(&stale, "…expected 2, current 4.");
-    let deleted = delete(json!({ "name": "math.add", "expectedRevision": 4 }));
-    let text = "Deleted dynamic tool \"math.add\" (revision 4).";
+    check_failure(&stale, "…expected 2, current 5.");
+    let deleted = delete(json!({ "name": "math.add", "expectedRevision": 5 }));
+    let text = "Deleted dynamic tool \"math.add\" (revision 5).";
     assert_eq!(deleted["content"][0]["text"], text, "{deleted}");
     check_failure(&get("math.add"), "invalid_arguments: …\"math.add\"…");
     assert_eq!(listed_tool(&server, "math.add"), None);
@@ -243,9 +263,9 @@ fn results_are_checked_against_the_output_schema() {
         json!([{ "type": "text", "text": "{\"n\":7}" }])
     );
     let bad = server.call("typed", json!({ "args": { "bad": true } }));
-    check_failure(&bad, "invalid_result: …n…");
+    check_text_alone(&bad, "invalid_result: …n…");
     let content = server.call("typed", json!({ "args": { "content": true } }));
-    check_failure(&content, "invalid_result: …outputSchema…");
+    check_text_alone(&content, "invalid_result: …outputSchema…");
 
     // Blocks pass as they are where nothing else was promised, if clients can read them.
     let blocks = json!([{ "type": "text", "text": "a" },
@@ -378,6 +398,24 @@ fn underscore_style_lists_names_that_every_client_takes() {
         .map(|tool| tool["name"].clone())
         .collect();
     assert!(names.contains(&json!("my_tool_x-1")) && names.contains(&json!("dynamic_tool_create")));
+}
+
+#[test]
+fn groups_that_the_operator_leaves_out() {
+    let server = Server::start(&[("MCP_BUILTIN_GROUPS", "run_js,tool")]);
+    let names: Vec<_> = listed(&server)
+        .iter()
+        .map(|tool| tool["name"].clone())
+        .collect();
+    assert!(
+        names.contains(&json!("run_js_ephemeral")) && names.contains(&json!("dynamic.tool.get"))
+    );
+    assert!(!names.contains(&json!("system.health")));
+    let absent = server.rpc("tools/call", &json!({ "name": "system.health" }));
+    assert_eq!(absent["error"]["code"], -32602, "{absent}");
+    let tool = json!({ "name": "system_health", "description": "d", "code": "return 1" });
+    let taken = server.call("dynamic.tool.create", json!({ "tool": tool }));
+    check_failure(&taken, "invalid_arguments: …reserved…");
 }
 
 #[test]

@@ -64,7 +64,9 @@ pub struct JailEngine {
 struct JailForge {
     settings: JailSettings,
     node: Node,
-    is_root: bool,
+    /// Root with all users of the machine at hand, not that of a container with a few.
+    may_choose_user: bool,
+    limit_processes: bool,
     next_user: AtomicU32,
     disposal: Arc<Disposal>,
 }
@@ -94,7 +96,8 @@ impl JailEngine {
         let forge = Arc::new(JailForge {
             settings,
             node,
-            is_root: kernel::is_root(),
+            may_choose_user: kernel::own_ids().0 == 0 && read("/proc/self/uid_map", maps_all),
+            limit_processes: read("/proc/sys/kernel/osrelease", counts_by_namespace),
             next_user: AtomicU32::new(std::process::id() % USERS),
             disposal: Arc::new(Disposal::start().map_err(system)?),
         });
@@ -196,7 +199,7 @@ impl Engine for JailEngine {
     }
 
     fn stop(&self, deadline: Deadline) -> usize {
-        self.pool.stop();
+        self.pool.stop(deadline);
         self.checkers.clear();
         let left = self.forge.disposal.finish(deadline);
         if left > 0 {
@@ -266,9 +269,62 @@ impl JailForge {
             confined: !self.settings.unsafe_without_jail,
             node: self.node.binary.clone(),
             files: self.node.files.clone(),
-            host_user: self.is_root.then_some(FIRST_USER + turn),
+            host_user: self.may_choose_user.then_some(FIRST_USER + turn),
+            limit_processes: self.limit_processes || self.may_choose_user,
             memory_bytes: self.settings.memory_bytes,
         };
         JailCell::start(&self.settings.launcher, &plan, &self.disposal)
+    }
+}
+
+/// What a file of /proc says; no when it cannot be read.
+fn read(path: &str, says: fn(&str) -> bool) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| says(&text))
+}
+
+/// Whether this user map has the users that jails get: lines of inside, outside, count.
+fn maps_all(map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        match (numbers.next(), numbers.nth(1)) {
+            (Some(Ok(first)), Some(Ok(count))) => {
+                first <= FIRST_USER && count >= FIRST_USER + USERS - first
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Whether a kernel of this release counts processes by user *and namespace* (Linux 5.14). An older
+/// one would count all that its user runs on the machine: there only the launcher counts.
+fn counts_by_namespace(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|text| text.parse::<u32>().ok());
+    (number().unwrap_or(0), number().unwrap_or(0)) >= (5, 14)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_the_machine_and_of_containers() {
+        let check = |map, expected| assert_eq!(maps_all(map), expected, "{map}");
+        check("         0          0 4294967295\n", true);
+        check("0 1000 1\n1 100000 65536\n", false);
+        check("0 0 1778384896\n", false);
+        check("1778384896 0 65536\n", true);
+        check("", false);
+        check("x y z\n", false);
+    }
+
+    #[test]
+    fn releases_of_kernels() {
+        let check = |release, expected| assert_eq!(counts_by_namespace(release), expected);
+        check("6.18.44-fc\n", true);
+        check("5.14.0-427.el9.x86_64", true);
+        check("5.10.0-28-amd64", false);
+        check("10.0", true);
+        check("", false);
     }
 }

@@ -91,8 +91,8 @@ fn become_node(plan: &Plan) -> Result<std::convert::Infallible, StepError> {
         kernel::die_with_parent().at("ask to die with the first process")?;
     }
     for (resource, name, value) in limits(plan) {
-        // Processes are counted per user: outside a namespace of ours that is everything they run.
-        if plan.confined || resource != limit_of_processes() {
+        let bounds_processes = resource == limit_of_processes();
+        if !bounds_processes || (plan.confined && plan.limit_processes) {
             kernel::limit(resource, value).at(format!("limit {name}"))?;
         }
     }
@@ -109,7 +109,8 @@ fn become_node(plan: &Plan) -> Result<std::convert::Infallible, StepError> {
     } else {
         plan.node.clone()
     };
-    let arguments = ["node", "-e", RUNNER];
+    // Its own name, in full, is what node knows itself by where there is no /proc.
+    let arguments = [&program, "-e", RUNNER];
     Err(kernel::execute(&program, &arguments, &environment(plan))).at("execute node")
 }
 

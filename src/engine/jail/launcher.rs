@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::kernel::{self, Await, Death, Pid};
 use super::plan::{MAX_PROCESSES, Plan, USER, scratch_folders};
@@ -17,6 +18,9 @@ pub(super) const ASKED: &str = "__jail";
 /// The launcher dies of this when the jail was killed for memory; exit codes are all the code's
 /// own.
 pub(super) const OUT_OF_MEMORY: libc::c_int = libc::SIGUSR1;
+
+/// How long the news may take that a process is gone.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -54,6 +58,7 @@ enum End {
 fn launch(plan: &Plan) -> Result<End, StepError> {
     // Nothing that the server, or who started it, had open goes in.
     kernel::close_from(3).at("close inherited files (close_range)")?;
+    watch::is_possible().at("read /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)")?;
     let (mut ours, theirs) = UnixStream::pair().at("make a socket pair")?;
     let namespaces = match (plan.confined, plan.host_user) {
         (false, _) => 0,
@@ -79,8 +84,6 @@ fn launch(plan: &Plan) -> Result<End, StepError> {
             None => return jail.wait(),
         }
     }
-    watch::usage(first, &jail.scratch)
-        .at("read /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)")?;
     // From here on only the jail holds the streams' ends: their closing is its end.
     kernel::close(1);
     kernel::close(2);
@@ -148,7 +151,15 @@ impl Jail {
         let orders = kernel::standard_stream(0);
         let mut out_of_memory = false;
         loop {
-            let used = watch::usage(self.first, &self.scratch).unwrap_or_default();
+            let Ok(used) = watch::usage(self.first, &self.scratch) else {
+                // It has ended, or nobody can watch it any more.
+                let ended = [(self.ended.as_fd(), Await::Readable)];
+                if kernel::wait_for(&ended, END_PATIENCE).at("wait for the end")? != [true] {
+                    self.kill();
+                }
+                let end = self.wait()?;
+                return Ok(if out_of_memory { End::OutOfMemory } else { end });
+            };
             if used.bytes > memory_bytes {
                 out_of_memory = true;
                 if used.bytes / 4 > memory_bytes / 3 || !self.kill_largest(used.largest) {

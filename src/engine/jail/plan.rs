@@ -20,6 +20,8 @@ pub(super) struct Plan {
     /// The host user that the jail's user is, where the server is root; otherwise it is the
     /// server's own.
     pub(super) host_user: Option<u32>,
+    /// Whether the kernel counts processes by namespace, and so can bound them.
+    pub(super) limit_processes: bool,
     /// Memory of all processes together, in bytes.
     pub(super) memory_bytes: u64,
 }
@@ -80,18 +82,20 @@ pub(super) enum Item {
 
 /// The file system inside. Its root is read-only once all is there.
 pub(super) fn items(plan: &Plan) -> Vec<Item> {
-    let mut items = vec![Item::HostFile {
-        from: plan.node.clone(),
-        at: NODE.to_owned(),
-    }];
-    items.extend(plan.files.iter().map(|path| Item::HostFile {
-        from: path.clone(),
-        at: path.trim_start_matches('/').to_owned(),
-    }));
-    items.extend(SCRATCH.map(|(at, mebibytes, files)| Item::Scratch {
+    // First, so that a library below one of these folders is not hidden by it.
+    let scratch = SCRATCH.map(|(at, mebibytes, files)| Item::Scratch {
         at,
         mebibytes,
         files,
+    });
+    let mut items = Vec::from(scratch);
+    items.push(Item::HostFile {
+        from: plan.node.clone(),
+        at: NODE.to_owned(),
+    });
+    items.extend(plan.files.iter().map(|path| Item::HostFile {
+        from: path.clone(),
+        at: path.trim_start_matches('/').to_owned(),
     }));
     items.extend([
         Item::Device {
@@ -247,6 +251,7 @@ mod tests {
             node: "/home/somebody/node/bin/node".to_owned(),
             files: files.iter().map(|&file| file.to_owned()).collect(),
             host_user: None,
+            limit_processes: true,
             memory_bytes: 512 << 20,
         }
     }

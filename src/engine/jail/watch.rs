@@ -59,20 +59,19 @@ pub(super) fn pause(left: u64) -> Duration {
     Duration::from_millis(millis.clamp(*PAUSE_MS.start(), *PAUSE_MS.end()))
 }
 
-/// The children of every thread of a process.
+/// Whether this kernel tells the children of a thread (CONFIG_PROC_CHILDREN).
+pub(super) fn is_possible() -> io::Result<()> {
+    fs::read_to_string("/proc/thread-self/children").map(drop)
+}
+
+/// The children of every thread of a process. A thread that ends meanwhile hides nothing: its
+/// children become another's.
 fn children(pid: Pid) -> io::Result<Vec<Pid>> {
     let mut found = Vec::new();
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let list = fs::read_to_string(thread?.path().join("children"));
-        let list = match list {
-            Ok(list) => list,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !found.is_empty() => continue,
-            Err(error) => return Err(error),
-        };
-        found.extend(
-            list.split_ascii_whitespace()
-                .filter_map(|pid| pid.parse::<Pid>().ok()),
-        );
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = list.split_ascii_whitespace();
+        found.extend(pids.filter_map(|pid| pid.parse::<Pid>().ok()));
     }
     Ok(found)
 }

@@ -213,10 +213,17 @@ pub(crate) fn call_body(name: &str, arguments: &Value) -> String {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string()
 }
 
-/// `kind: message` of a failed call.
+/// `kind: message` of a failed call; beside an `outputSchema` it has its text alone.
 pub(crate) fn failure(result: &Value) -> String {
     assert_eq!(result["isError"], true, "it must fail: {result}");
-    let error = &result["structuredContent"]["error"];
-    let (kind, message) = (error["kind"].as_str(), error["message"].as_str());
-    format!("{}: {}", kind.unwrap(), message.unwrap())
+    let text = result["content"][0]["text"].as_str().unwrap();
+    match &result["structuredContent"]["error"] {
+        Value::Null => text.to_owned(),
+        error => {
+            let (kind, message) = (error["kind"].as_str(), error["message"].as_str());
+            let (kind, message) = (kind.unwrap(), message.unwrap());
+            assert!(text.starts_with(kind) && text.contains(message), "{result}");
+            format!("{kind}: {message}")
+        }
+    }
 }

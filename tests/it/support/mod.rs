@@ -5,7 +5,8 @@ pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod jail;
 pub(crate) mod packages;
-pub(crate) mod program;
+pub(crate) mod pipe;
+pub(crate) mod postgres;
 pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};

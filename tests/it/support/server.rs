@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::docker::Container;
@@ -17,7 +16,8 @@ use super::engine::{await_that, owned_by};
 use super::http::{Connection, Reply};
 use super::{daemon, provided};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_dynamic-mcp");
+/// The program that cargo built for this test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_dynamic-mcp");
 
 /// A folder that goes with the last who has it.
 #[derive(Clone)]
@@ -71,8 +71,25 @@ pub(crate) fn program(folder: &Folder, settings: &[(&str, &str)]) -> Command {
         .env("MCP_RUNTIME_DIR", folder.path())
         .env("MCP_SHUTDOWN_GRACE_SECONDS", "1")
         .env("MCP_SANDBOX_PULL_POLICY", "never")
+        .env("MCP_EXECUTION_ENGINE", "docker")
         .envs(settings.iter().copied())
         .stdin(Stdio::null());
+    command
+}
+
+/// Another program in the folder, which may start ours there.
+pub(crate) fn beside(program: &str, folder: &Folder) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder.path()).env_clear();
+    for kept in ["PATH", "LANG"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    for own in ["HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME"] {
+        command.env(own, folder.path());
+    }
+    command.env("DOCKER_HOST", provided("DYNAMIC_MCP_TEST_DOCKER"));
     command
 }
 
@@ -142,6 +159,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Of the MCP endpoint.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
     /// What it has written to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
@@ -180,12 +202,11 @@ impl Server {
         result["structuredContent"]["tool"].clone()
     }
 
-    /// The value of a series of `/metrics`, by its whole name with labels.
+    /// The value of a series of `/metrics`, by its whole name with labels; 0 where it is absent.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").text();
         let line = text.lines().find_map(|line| line.strip_prefix(series));
-        let value = line.and_then(|rest| rest.trim().parse().ok());
-        value.unwrap_or_else(|| panic!("no {series} in {text}"))
+        line.map_or(0.0, |rest| rest.trim().parse().unwrap())
     }
 
     /// `/readyz` and its `checks`.
@@ -247,13 +268,6 @@ pub(crate) fn signal(pid: u32, name: &str) {
     let line = format!("kill -{name} {pid}");
     let status = Command::new("sh").args(["-c", &line]).status().unwrap();
     assert!(status.success(), "{line}");
-}
-
-/// Repeats until it holds and says how long that took.
-pub(crate) fn time_until(what: &str, holds: impl FnMut() -> bool) -> Duration {
-    let began = Instant::now();
-    await_that(what, holds);
-    began.elapsed()
 }
 
 fn collect(child: &mut Child) -> Arc<Mutex<String>> {

@@ -30,7 +30,10 @@ fn store_failure(error: &StoreError) -> Failure {
         | StoreError::Invalid(_) => FailureKind::InvalidArguments,
         StoreError::Full { .. } | StoreError::ReadOnly => FailureKind::Policy,
         StoreError::Busy { .. } => FailureKind::Busy,
-        StoreError::Unwritable { .. } | StoreError::Corrupt { .. } => FailureKind::Internal,
+        StoreError::Unwritable { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Collisions { .. }
+        | StoreError::Corrupt { .. } => FailureKind::Internal,
     };
     Failure::new(kind, error.to_string())
 }
@@ -70,6 +73,7 @@ pub(super) fn create(
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
+    let _place = tools.place()?;
     let new = read::<CreateInput>(arguments)?.tool;
     let name = parse_name(&new.name)?;
     if let Some(reason) = reserved(name.as_str()) {
@@ -81,9 +85,7 @@ pub(super) fn create(
         title: new.title,
         description: new.description,
         image: new.image,
-        timeout_ms: new
-            .timeout_ms
-            .unwrap_or(DEFAULT_TIMEOUT_MS.min(tools.settings.max_timeout_ms)),
+        timeout_ms: new.timeout_ms.unwrap_or(default_timeout_ms(tools)),
         dependencies: new.dependencies,
         input_schema: new.input_schema,
         output_schema: new.output_schema,
@@ -103,6 +105,10 @@ pub(super) fn create(
         .map_err(|error| store_failure(&error))?;
     log::info!("dynamic tool {} created", tool.name);
     one_tool(&tool, false)
+}
+
+fn default_timeout_ms(tools: &Tools) -> u64 {
+    DEFAULT_TIMEOUT_MS.min(tools.settings.max_timeout_ms)
 }
 
 /// Everything about a definition that is wrong or forbidden, but for its code.
@@ -188,27 +194,37 @@ struct Patch {
     annotations: Option<Option<JsonText>>,
     #[serde(default, deserialize_with = "given")]
     image: Option<Option<String>>,
-    timeout_ms: Option<u64>,
-    dependencies: Option<Vec<Dependency>>,
-    enabled: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    timeout_ms: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "given")]
+    dependencies: Option<Option<Vec<Dependency>>>,
+    #[serde(default, deserialize_with = "given")]
+    enabled: Option<Option<bool>>,
 }
 
 impl Patch {
-    fn apply(&self, base: &Definition) -> Definition {
+    /// The patched definition; what null removes has its default again.
+    fn apply(&self, base: &Definition, default_timeout_ms: u64) -> Definition {
         fn or<T: Clone>(patched: &Option<T>, base: &T) -> T {
             patched.as_ref().unwrap_or(base).clone()
+        }
+        fn or_default<T: Clone>(patched: &Option<Option<T>>, base: &T, default: T) -> T {
+            match patched {
+                None => base.clone(),
+                Some(given) => given.clone().unwrap_or(default),
+            }
         }
         Definition {
             title: or(&self.title, &base.title),
             description: or(&self.description, &base.description),
             image: or(&self.image, &base.image),
-            timeout_ms: or(&self.timeout_ms, &base.timeout_ms),
-            dependencies: or(&self.dependencies, &base.dependencies),
+            timeout_ms: or_default(&self.timeout_ms, &base.timeout_ms, default_timeout_ms),
+            dependencies: or_default(&self.dependencies, &base.dependencies, Vec::new()),
             input_schema: or(&self.input_schema, &base.input_schema),
             output_schema: or(&self.output_schema, &base.output_schema),
             annotations: or(&self.annotations, &base.annotations),
             code: or(&self.code, &base.code),
-            enabled: or(&self.enabled, &base.enabled),
+            enabled: or_default(&self.enabled, &base.enabled, true),
         }
     }
 }
@@ -218,9 +234,12 @@ pub(super) fn update(
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
+    let _place = tools.place()?;
     let input: UpdateInput = read(arguments)?;
     let base = find(tools, &input.name)?;
-    let patched = input.patch.apply(&base.definition);
+    let patched = input
+        .patch
+        .apply(&base.definition, default_timeout_ms(tools));
     check(tools, &patched)?;
     if patched.code != base.definition.code || patched.image != base.definition.image {
         compile(tools, &patched)?;

@@ -89,6 +89,9 @@ fn nullable(properties: Value) -> Value {
         "inputSchema",
         "outputSchema",
         "annotations",
+        "timeoutMs",
+        "dependencies",
+        "enabled",
     ] {
         if let Some(kind) = fields
             .get_mut(optional)

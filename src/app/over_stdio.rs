@@ -1,0 +1,124 @@
+//! The server over stdio. An editor may start several at once, some only to ask what they speak:
+//! so a start reads the registry and nothing more. It makes no file or folder and does not speak to
+//! the daemon; that waits for the first use, or until the client has stayed for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
+use super::{CHECK_TIMEOUT, Core, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings};
+use crate::auth::Presented;
+use crate::base::deadline::Deadline;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::stdio::{StdioLimits, StdioServer};
+use crate::tools::Tools;
+
+/// How long a client stays that came for more than to ask.
+const SETTLED: Duration = Duration::from_secs(2);
+/// How often the end of the last runs is looked for.
+const LAST_RUNS_CHECK: Duration = Duration::from_millis(5);
+
+/// A running server with one client.
+pub struct StdioApp {
+    tools: Arc<Tools>,
+    engine: Arc<dyn Engine>,
+    owners: Arc<dyn Instance>,
+    server: StdioServer,
+    gone: Receiver<()>,
+    _upkeep: Sender<()>,
+}
+
+impl std::fmt::Debug for StdioApp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("StdioApp")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdioApp {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
+        let core = Core::build(config, surroundings)?;
+        let caller = core.authority.let_in(Presented::default());
+        let limits = StdioLimits {
+            max_line_bytes: core.config.http.max_request_bytes,
+            workers: core.config.http.workers,
+            buffer_bytes: core.config.http.buffer_bytes,
+        };
+        let upkeep = start_upkeep(&core.engine).map_err(StartError::System)?;
+        log::info!(
+            "dynamic-mcp {} serves on stdin and stdout; registry {}",
+            env!("CARGO_PKG_VERSION"),
+            core.place
+        );
+        let (server, gone) =
+            StdioServer::start(core.mcp, caller, limits).map_err(StartError::Stdio)?;
+        Ok(Self {
+            tools: core.tools,
+            engine: core.engine,
+            owners: core.owners,
+            server,
+            gone,
+            _upkeep: upkeep,
+        })
+    }
+
+    /// Speaks, or is closed, when the client has gone.
+    pub fn gone(&self) -> &Receiver<()> {
+        &self.gone
+    }
+
+    /// Cancels what runs and leaves nothing. Without the grace that HTTP has: whoever closes a pipe
+    /// waits for no answers, and kills who stays.
+    pub fn stop(self) {
+        self.tools.drain();
+        self.tools.cancel_runs();
+        let removals = Deadline::after(LAST_REMOVALS);
+        while self.tools.unfinished_runs() > 0 && removals.remaining().is_some() {
+            std::thread::sleep(LAST_RUNS_CHECK);
+        }
+        if !self.server.finish(Deadline::after(LAST_ANSWERS)) {
+            log::warn!("the last answers were not taken");
+        }
+        if self.engine.stop(removals) == 0 {
+            self.owners.retire();
+        }
+    }
+}
+
+/// Says what is missing to run code, has a missing image pulled, and tidies up from time to time;
+/// ends when what is returned is dropped.
+fn start_upkeep(engine: &Arc<dyn Engine>) -> std::io::Result<Sender<()>> {
+    let (stop, stopped) = bounded(0);
+    let engine = Arc::clone(engine);
+    let still_on =
+        move |pause| stopped.recv_timeout(pause) == Err::<(), _>(RecvTimeoutError::Timeout);
+    std::thread::Builder::new()
+        .name("upkeep".to_owned())
+        .spawn(move || {
+            if !still_on(SETTLED) {
+                return;
+            }
+            let deadline = Deadline::after(CHECK_TIMEOUT);
+            for check in [engine.probe(deadline), engine.probe_image(deadline)] {
+                if !check.ready {
+                    log::warn!("no code can run yet: {}", check.detail);
+                }
+            }
+            loop {
+                engine.tidy(Deadline::after(TIDY_TIMEOUT));
+                if !still_on(TIDY_INTERVAL) {
+                    return;
+                }
+            }
+        })?;
+    Ok(stop)
+}

@@ -1,0 +1,61 @@
+//! The `tools export` and `tools import` commands: the configured registry to and from a file, which
+//! any backend, another server and the original read and write alike.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{fail, print};
+use crate::app::open_store;
+use crate::config::{Access, Config};
+use crate::registry::OnCollision;
+use crate::registry::transfer::{read_file, write_file, write_to};
+
+/// Writes the registry to a new file, or to stdout.
+pub(super) fn export(mut config: Config, path: Option<&str>) -> ExitCode {
+    // Looking changes nothing.
+    config.store.access = Access::ReadOnly;
+    let store = match open_store(&config.store) {
+        Ok(store) => store,
+        Err(error) => return fail(1, &error.to_string()),
+    };
+    let snapshot = store.snapshot();
+    let written = match path {
+        Some(path) => write_file(Path::new(path), snapshot.tools()),
+        None => write_to(&mut std::io::stdout().lock(), snapshot.tools()),
+    };
+    match (written, path) {
+        (Err(error), _) => fail(1, &format!("the export cannot be written: {error}")),
+        (Ok(()), None) => ExitCode::SUCCESS,
+        (Ok(()), Some(_)) => print(&format!("{} tools exported", snapshot.tools().len())),
+    }
+}
+
+/// Takes a file's tools in, all or none.
+pub(super) fn import(config: &Config, path: &str, word: Option<&str>) -> ExitCode {
+    let on_collision = match word {
+        None => OnCollision::Refuse,
+        Some("replace") => OnCollision::Replace,
+        Some(_) => return fail(2, "usage: dynamic-mcp tools import FILE [replace]"),
+    };
+    let export = match read_file(Path::new(path)) {
+        Ok(export) => export,
+        Err(reason) => return fail(1, &format!("{path} {reason}")),
+    };
+    let imported = open_store(&config.store)
+        .map_err(|error| error.to_string())
+        .and_then(|store| {
+            let imported = store.import(&export.tools, on_collision);
+            imported.map_err(|error| error.to_string())
+        });
+    let unknown = match export.has_unknown_fields {
+        true => "; fields that this version does not know were left out",
+        false => "",
+    };
+    match imported {
+        Ok(done) => print(&format!(
+            "{} tools added, {} replaced, {} unchanged{unknown}",
+            done.added, done.replaced, done.unchanged
+        )),
+        Err(error) => fail(1, &error),
+    }
+}

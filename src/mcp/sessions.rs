@@ -1,0 +1,212 @@
+//! Handshake sessions: which ids are still good, and how many are in use. All that stands here may
+//! be lost: what a session is, its id says itself.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::session_token::{self, Session, SessionKey};
+use crate::base::clock::unix_millis;
+use crate::domain::principal::Principal;
+
+/// Sessions that are counted as in use; more are served, but not counted.
+const MAX_SEEN: usize = 10_000;
+/// Ended sessions that are remembered; the oldest are forgotten first.
+const MAX_ENDED: usize = 10_000;
+/// Time between two searches of a full table for sessions that are out of use.
+const SWEEP_PAUSE_MS: u64 = 1000;
+
+/// The id names no session of this caller: it was forged, ended, or is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownSession;
+
+/// For metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// Seen here within the time that an idle session is given.
+    pub active: usize,
+    /// Begun here.
+    pub created: u64,
+    /// Not seen for that time any more.
+    pub expired: u64,
+}
+
+/// The sessions of one server.
+#[derive(Debug)]
+pub struct Sessions {
+    key: SessionKey,
+    idle_ms: u64,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// When each was seen last, in milliseconds since the Unix epoch.
+    seen: HashMap<String, u64>,
+    ended: HashSet<String>,
+    ended_in_order: VecDeque<String>,
+    swept_at: u64,
+    created: u64,
+    expired: u64,
+}
+
+impl Sessions {
+    /// No session is in use yet. One not seen for `idle` is not counted any more.
+    pub fn new(key: SessionKey, idle: Duration) -> Self {
+        Self {
+            key,
+            idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Begins a session; the text of its id, visible ASCII.
+    pub(super) fn begin(
+        &self,
+        principal: &Principal,
+        revision: &'static str,
+        now: SystemTime,
+    ) -> String {
+        let now = unix_millis(now);
+        let (session, text) = session_token::issue(&self.key, principal, revision, now / 1000);
+        let mut table = self.lock();
+        table.created += 1;
+        table.see(session.id, now, self.idle_ms);
+        text
+    }
+
+    /// The session that an id names.
+    pub(super) fn find(
+        &self,
+        id: &str,
+        principal: &Principal,
+        now: SystemTime,
+    ) -> Result<Session, UnknownSession> {
+        let now = unix_millis(now);
+        let session =
+            session_token::verify(&self.key, principal, id, now / 1000).ok_or(UnknownSession)?;
+        let mut table = self.lock();
+        if table.ended.contains(&session.id) {
+            return Err(UnknownSession);
+        }
+        table.see(session.id.clone(), now, self.idle_ms);
+        Ok(session)
+    }
+
+    /// Ends a session, in this process.
+    pub(super) fn end(
+        &self,
+        id: &str,
+        principal: &Principal,
+        now: SystemTime,
+    ) -> Result<Session, UnknownSession> {
+        let session = self.find(id, principal, now)?;
+        let mut table = self.lock();
+        table.seen.remove(&session.id);
+        if table.ended.insert(session.id.clone()) {
+            table.ended_in_order.push_back(session.id.clone());
+        }
+        if table.ended_in_order.len() > MAX_ENDED
+            && let Some(oldest) = table.ended_in_order.pop_front()
+        {
+            table.ended.remove(&oldest);
+        }
+        Ok(session)
+    }
+
+    pub(super) fn counts(&self, now: SystemTime) -> SessionCounts {
+        let mut table = self.lock();
+        table.sweep(unix_millis(now), self.idle_ms);
+        SessionCounts {
+            active: table.seen.len(),
+            created: table.created,
+            expired: table.expired,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn see(&mut self, id: String, now: u64, idle_ms: u64) {
+        if self.seen.len() >= MAX_SEEN && now.abs_diff(self.swept_at) >= SWEEP_PAUSE_MS {
+            self.sweep(now, idle_ms);
+        }
+        if self.seen.len() < MAX_SEEN || self.seen.contains_key(&id) {
+            self.seen.insert(id, now);
+        }
+    }
+
+    fn sweep(&mut self, now: u64, idle_ms: u64) {
+        self.swept_at = now;
+        let before = self.seen.len();
+        self.seen
+            .retain(|_, seen| now.saturating_sub(*seen) <= idle_ms);
+        self.expired += (before - self.seen.len()) as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(SessionKey::new([1; 32]), Duration::from_secs(60))
+    }
+
+    fn count(sessions: &Sessions, seconds: u64) -> (usize, u64, u64) {
+        let counts = sessions.counts(at(seconds));
+        (counts.active, counts.created, counts.expired)
+    }
+
+    #[test]
+    fn idle_ones_are_not_counted_but_still_known() {
+        let (sessions, who) = (sessions(), Principal::local());
+        let one = sessions.begin(&who, "2025-06-18", at(0));
+        sessions.begin(&who, "2025-06-18", at(0));
+        assert_eq!(count(&sessions, 30), (2, 2, 0));
+        assert!(sessions.find(&one, &who, at(50)).is_ok());
+        assert_eq!(count(&sessions, 61), (1, 2, 1));
+        assert_eq!(count(&sessions, 111), (0, 2, 2));
+        assert!(sessions.find(&one, &who, at(3600)).is_ok());
+        assert_eq!(count(&sessions, 3600), (1, 2, 2));
+    }
+
+    #[test]
+    fn an_ended_one_is_gone() {
+        let (sessions, who) = (sessions(), Principal::local());
+        let id = sessions.begin(&who, "2025-06-18", at(0));
+        assert!(sessions.end(&id, &who, at(1)).is_ok());
+        assert_eq!(sessions.find(&id, &who, at(1)), Err(UnknownSession));
+        assert_eq!(sessions.end(&id, &who, at(1)), Err(UnknownSession));
+        assert_eq!(count(&sessions, 1), (0, 1, 0));
+    }
+
+    #[test]
+    fn tables_stay_bounded() {
+        let (sessions, who) = (sessions(), Principal::local());
+        for _ in 0..=MAX_SEEN {
+            sessions.begin(&who, "2025-06-18", at(0));
+        }
+        assert_eq!(count(&sessions, 0), (MAX_SEEN, MAX_SEEN as u64 + 1, 0));
+        // A full table makes room for who comes later.
+        sessions.begin(&who, "2025-06-18", at(100));
+        assert_eq!(count(&sessions, 100).0, 1);
+        for _ in 0..MAX_ENDED + 5 {
+            let id = sessions.begin(&who, "2025-06-18", at(100));
+            assert!(sessions.end(&id, &who, at(100)).is_ok());
+        }
+        let table = sessions.lock();
+        assert_eq!(
+            (table.ended.len(), table.ended_in_order.len()),
+            (MAX_ENDED, MAX_ENDED)
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The thread that hears of changes: one connection of its own that listens, and that looks at the
+//! registry's state every second all the same, since a pooler between us and the server lets no
+//! notification through. It reconnects for as long as the store lives.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use postgres::Client;
+use postgres::fallible_iterator::FallibleIterator as _;
+
+use super::Shared;
+use super::fault::Fault;
+use super::limit::{Limit, within};
+use crate::base::ids::random_bytes;
+
+/// How often the state is looked at, however quiet it is.
+const POLL: Duration = Duration::from_secs(1);
+/// How often the thread looks whether it is to end.
+const SLICE: Duration = Duration::from_millis(250);
+/// What the server may take to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// The pause before connecting again, doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+const LISTEN: &str = "LISTEN dynamic_mcp_registry";
+
+/// Ends its thread when dropped.
+#[derive(Debug)]
+pub(super) struct Listener {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<Self> {
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let thread = std::thread::Builder::new()
+            .name("registry-listen".to_owned())
+            .spawn(move || listen_for_ever(&shared, &stopped))?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen_for_ever(shared: &Shared, stopped: &Receiver<()>) {
+    let mut pause = FIRST_PAUSE;
+    let mut last_fault = None;
+    loop {
+        let began = Instant::now();
+        let Err(fault) = listen(shared, stopped) else {
+            return;
+        };
+        if last_fault.as_ref() != Some(&fault) {
+            log::warn!("changes of other replicas are not heard: {fault}");
+        }
+        last_fault = Some(fault);
+        if began.elapsed() > LONGEST_PAUSE {
+            // It went well for a while.
+            pause = FIRST_PAUSE;
+        }
+        if stopped.recv_timeout(jittered(pause)) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Half to all of `pause`, so that replicas do not come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    let [random] = random_bytes::<1>();
+    pause / 2 + pause / 2 * u32::from(random) / 255
+}
+
+/// One connection's life; `Ok` once the store ends.
+fn listen(shared: &Shared, stopped: &Receiver<()>) -> Result<(), Fault> {
+    let mut client = shared.database.connect()?;
+    // Listen first, then look: what changes in between is notified.
+    within(Limit::Until(Instant::now() + ANSWER), || {
+        client.batch_execute(LISTEN)
+    })?;
+    loop {
+        shared.catch_up(&mut client)?;
+        let next_poll = Instant::now() + POLL;
+        while Instant::now() < next_poll && !was_notified(&mut client)? {
+            if stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Waits for a notification, for a short while; takes all there are.
+fn was_notified(client: &mut Client) -> Result<bool, Fault> {
+    let limit = Limit::Until(Instant::now() + SLICE + ANSWER);
+    within(limit, || {
+        if client.notifications().timeout_iter(SLICE).next()?.is_none() {
+            return match client.is_closed() {
+                true => Err(Fault::Lost),
+                false => Ok(false),
+            };
+        }
+        while client.notifications().iter().next()?.is_some() {}
+        Ok(true)
+    })
+}

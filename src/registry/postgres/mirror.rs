@@ -1,0 +1,187 @@
+//! What is known of the database's tools: which state of it, and each row with its version. Loading
+//! asks for the rows that changed and no others; publishing never goes back in time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postgres::GenericClient;
+
+use super::fault::Fault;
+use super::rows::{self, Found};
+use super::tables::Tables;
+use crate::domain::tool::Tool;
+use crate::registry::document::MAX_TOOLS;
+use crate::registry::shared_file::warn_of_names;
+use crate::registry::snapshot::{Published, Snapshot};
+
+/// Most rows that are named in the log because they cannot be served.
+const MAX_WARNED: usize = 10;
+
+/// A state of the database: `generation` counts the writes to the registry that `epoch` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) epoch: String,
+    pub(super) generation: i64,
+}
+
+/// A row: which version of it, and the tool, unless it breaks a rule.
+#[derive(Clone, Debug)]
+struct Mirrored {
+    version: String,
+    tool: Option<Arc<Tool>>,
+}
+
+/// The whole table at one state.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mirror {
+    pub(super) marker: Marker,
+    rows: BTreeMap<String, Mirrored>,
+}
+
+impl Mirror {
+    /// The table as it is now, where `self` is what it was; `marker` was read before, in the same
+    /// transaction.
+    pub(super) fn load(
+        &self,
+        client: &mut impl GenericClient,
+        tables: &Tables,
+        marker: Marker,
+    ) -> Result<Self, Fault> {
+        let most = MAX_TOOLS + 1;
+        let list = format!("SELECT name, xmin::text FROM {} LIMIT {most}", tables.tools);
+        let listed = client.query_typed(&list, &[])?;
+        if listed.len() > MAX_TOOLS {
+            return Err(Fault::TooManyTools);
+        }
+        let (mut rows, mut wanted) = (BTreeMap::new(), Vec::new());
+        for row in &listed {
+            let (name, version): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+            match self.rows.get(name).filter(|known| known.version == version) {
+                Some(known) => {
+                    rows.insert(name.to_owned(), known.clone());
+                }
+                None => {
+                    wanted.push(name);
+                    let tool = None;
+                    rows.insert(name.to_owned(), Mirrored { version, tool });
+                }
+            }
+        }
+        let (mut broken, mut fetched) = (Vec::new(), 0);
+        for found in rows::select(client, &tables.tools, &wanted)? {
+            let Found {
+                name,
+                version,
+                tool,
+            } = found;
+            fetched += 1;
+            let tool = tool
+                .inspect_err(|rule| broken.push(format!("{name:?} ({rule})")))
+                .ok()
+                .map(|tool| self.same_or(tool));
+            rows.insert(name, Mirrored { version, tool });
+        }
+        warn_of_broken(&broken, wanted.len().saturating_sub(fetched));
+        Ok(Self { marker, rows })
+    }
+
+    /// Tools that did not change stay the same value, so that what hangs on them stays too.
+    fn same_or(&self, tool: Arc<Tool>) -> Arc<Tool> {
+        let known = self.rows.get(tool.name.as_str());
+        let same = known.and_then(|known| known.tool.as_ref());
+        same.filter(|known| **known == tool)
+            .cloned()
+            .unwrap_or(tool)
+    }
+
+    /// The table after a write of our own.
+    pub(super) fn after(
+        &self,
+        put: &[Arc<Tool>],
+        versions: Vec<(String, String)>,
+        removed: &[&str],
+        generation: i64,
+    ) -> Self {
+        let mut rows = self.rows.clone();
+        for name in removed {
+            rows.remove(*name);
+        }
+        let versions: BTreeMap<String, String> = versions.into_iter().collect();
+        for tool in put {
+            let name = tool.name.to_string();
+            // A version that is not known is one that no row has: it is read again.
+            let version = versions.get(&name).cloned().unwrap_or_default();
+            let tool = Some(Arc::clone(tool));
+            rows.insert(name, Mirrored { version, tool });
+        }
+        let marker = Marker {
+            epoch: self.marker.epoch.clone(),
+            generation,
+        };
+        Self { marker, rows }
+    }
+
+    fn tools(&self) -> Vec<Arc<Tool>> {
+        let tools = self.rows.values().filter_map(|row| row.tool.clone());
+        tools.collect()
+    }
+}
+
+fn warn_of_broken(broken: &[String], unread: usize) {
+    if broken.is_empty() && unread == 0 {
+        return;
+    }
+    let shown: Vec<&str> = broken.iter().take(MAX_WARNED).map(String::as_str).collect();
+    let more = broken.len() - shown.len() + unread;
+    log::warn!(
+        "tools in the database that break a rule are not served: {} (and {more} more)",
+        shown.join(", ")
+    );
+}
+
+/// The newest mirror, and the snapshot that is made of it.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    newest: Mutex<Arc<Mirror>>,
+    published: Published,
+}
+
+impl Shown {
+    pub(super) fn newest(&self) -> Arc<Mirror> {
+        Arc::clone(&self.locked())
+    }
+
+    pub(super) fn published(&self) -> &Published {
+        &self.published
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.current()
+    }
+
+    /// Shows `mirror`, unless a later state of the same registry is shown already.
+    pub(super) fn show(&self, mirror: Mirror) {
+        let mut newest = self.locked();
+        let (known, given) = (&newest.marker, &mirror.marker);
+        if known.epoch == given.epoch && known.generation > given.generation {
+            return;
+        }
+        let tools = mirror.tools();
+        let before = self.published.current();
+        *newest = Arc::new(mirror);
+        let same = before.tools().len() == tools.len()
+            && before
+                .tools()
+                .iter()
+                .zip(&tools)
+                .all(|(old, new)| Arc::ptr_eq(old, new));
+        if !same {
+            warn_of_names(&before, &tools);
+            self.published.publish(tools);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Arc<Mirror>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

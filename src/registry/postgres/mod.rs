@@ -1,0 +1,492 @@
+//! The store in PostgreSQL, for any number of replicas: [`ToolStore`] over one table, whose every
+//! change reaches every replica. The only room that names the driver and its pool. What a write
+//! may do is decided in `registry::decide`; SQL stands in `rows`, `tables`, `leases` and `sql/`.
+//!
+//! A write takes this process's turn, then the lock of the registry's one state row, reads what
+//! changed since the snapshot, decides, writes, commits, and only then shows the change in memory.
+//! A trigger counts the write and notifies the other replicas in the same transaction; the
+//! `listener` of each reads what changed. Reads are from memory alone.
+
+mod connect;
+mod fault;
+pub mod leases;
+mod limit;
+mod listener;
+mod migrations;
+mod mirror;
+mod rows;
+mod tables;
+mod tls;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::postgres::types::Type;
+use ::postgres::{Client, IsolationLevel, Transaction};
+
+use self::connect::Database;
+use self::fault::Fault;
+use self::limit::{Limit, within};
+use self::listener::Listener;
+use self::mirror::Shown;
+use self::tables::Tables;
+use super::atomic_file::retry_until;
+use super::decide::{decide_create, decide_delete, decide_import, decide_update};
+use super::document;
+use super::shared_file::try_lock;
+use super::snapshot::Snapshot;
+use super::{Imported, OnCollision, StoreError, ToolStore};
+use crate::base::ids::random_bytes;
+use crate::config::PgTarget;
+use crate::domain::tool::{Definition, Tool, ToolName};
+
+pub use migrations::Migrated;
+
+/// How long a write waits for other writers of this process, then for other replicas'.
+const TURN: Duration = Duration::from_secs(3);
+const LOCK: Duration = Duration::from_millis(1500);
+/// What one statement of an ordinary write may take on the server: longer than a lock, or its error
+/// would not say that it is the lock.
+const STATEMENT: Duration = Duration::from_secs(2);
+/// What a write, or a check, may take from the moment it is its turn.
+const WRITE: Duration = Duration::from_secs(4);
+const CHECK: Duration = Duration::from_secs(2);
+const HEALTH: Duration = Duration::from_millis(1500);
+/// What reading the whole table, or an import, may take.
+const WHOLE: Duration = Duration::from_secs(60);
+/// A snapshot that was not compared with the database for longer is not vouched for.
+const STALE: Duration = Duration::from_secs(10);
+
+/// How to open a [`PostgresStore`].
+#[derive(Clone, Debug)]
+pub struct PostgresStoreOptions {
+    /// The database.
+    pub target: PgTarget,
+    /// The schema of our tables, an SQL identifier.
+    pub schema: String,
+    /// How often the database is tried before giving up.
+    pub init_attempts: u64,
+    /// The pause between these attempts.
+    pub init_backoff: Duration,
+    /// Most tools that may be created; a table that holds more is still served.
+    pub max_tools: usize,
+    /// Refuse writes, and change nothing about the schema.
+    pub read_only: bool,
+}
+
+/// A tool store in a database. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+    _listener: Listener,
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    tables: Tables,
+    shown: Shown,
+    /// Held while this process writes.
+    turn: Mutex<()>,
+    checked_at: Mutex<Instant>,
+    max_tools: usize,
+    read_only: bool,
+}
+
+/// Brings the schema up to date and does nothing else: the `migrate` command.
+///
+/// # Errors
+/// `Unusable`, saying what is in the way.
+pub fn migrate(options: &PostgresStoreOptions) -> Result<Migrated, StoreError> {
+    let database = Database::new(&options.target).map_err(unusable)?;
+    let mut client = connect_patiently(&database, options)?;
+    within(Limit::Until(Instant::now() + migrations::MIGRATION), || {
+        migrations::migrate(&mut client, &options.schema)
+    })
+    .map_err(unusable)
+}
+
+/// Tries to connect as often as the options say.
+fn connect_patiently(
+    database: &Database,
+    options: &PostgresStoreOptions,
+) -> Result<Client, StoreError> {
+    patiently(options, || database.connect())
+}
+
+/// Tries as often as the options say, as long as waiting may help.
+fn patiently<T>(
+    options: &PostgresStoreOptions,
+    mut attempt: impl FnMut() -> Result<T, Fault>,
+) -> Result<T, StoreError> {
+    let mut tried = 1;
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(fault) if fault.may_pass() && tried < options.init_attempts => {
+                let attempts = options.init_attempts;
+                log::warn!("{fault} (attempt {tried} of {attempts})");
+            }
+            Err(fault) => return Err(unusable(fault)),
+        }
+        tried += 1;
+        std::thread::sleep(options.init_backoff);
+    }
+}
+
+impl PostgresStore {
+    /// Connects, brings the schema up to date where the role may, reads all tools, and listens for
+    /// changes from then on.
+    ///
+    /// # Errors
+    /// `Unusable`, saying what is in the way.
+    pub fn open(options: PostgresStoreOptions) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            database: Database::new(&options.target).map_err(unusable)?,
+            tables: Tables::of(&options.schema),
+            shown: Shown::default(),
+            turn: Mutex::new(()),
+            checked_at: Mutex::new(Instant::now()),
+            max_tools: options.max_tools.min(document::MAX_TOOLS),
+            read_only: options.read_only,
+        });
+        patiently(&options, || shared.begin())?;
+        let listener = Listener::start(Arc::clone(&shared)).map_err(|error| {
+            log::error!("no thread for the registry's listener: {error}");
+            unusable(Fault::Exhausted)
+        })?;
+        Ok(Self {
+            shared,
+            _listener: listener,
+        })
+    }
+
+    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all replicas.
+    ///
+    /// # Errors
+    /// `Unusable` when the database does not answer.
+    pub fn signing_key(&self, name: &str) -> Result<[u8; 32], StoreError> {
+        let keys = &self.shared.tables.keys;
+        let insert =
+            format!("INSERT INTO {keys} (name, key) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+        let select = format!("SELECT key FROM {keys} WHERE name = $1");
+        let fresh: &[u8] = &random_bytes::<32>();
+        let key: Result<Vec<u8>, Fault> = self.shared.bounded(WRITE, |transaction| {
+            let named = (&name as &(dyn ::postgres::types::ToSql + Sync), Type::TEXT);
+            // A replica that may only read finds the key that another made.
+            if let Some(row) = transaction.query_typed_opt(&select, &[named.clone()])? {
+                return Ok(row.try_get(0)?);
+            }
+            transaction.execute_typed(&insert, &[named.clone(), (&fresh, Type::BYTEA)])?;
+            let row = transaction.query_typed_one(&select, &[named])?;
+            Ok(row.try_get(0)?)
+        });
+        let key = key.map_err(unusable)?;
+        key.try_into().map_err(|_| unusable(Fault::Unexpected))
+    }
+}
+
+impl Shared {
+    /// The first connection: schema, then tools.
+    fn begin(&self) -> Result<(), Fault> {
+        let mut client = self.database.connect()?;
+        within(Limit::Until(Instant::now() + migrations::MIGRATION), || {
+            let schema = &self.tables.schema;
+            if !self.read_only {
+                let migrated = migrations::migrate(&mut client, schema)?;
+                if migrated.from != migrated.to {
+                    log::info!(
+                        "the database's schema went from version {} to {}",
+                        migrated.from,
+                        migrated.to
+                    );
+                }
+                return Ok(());
+            }
+            let (found, known) = (
+                migrations::read_version(&mut client, schema)?,
+                migrations::known_version(),
+            );
+            match found == known {
+                true => Ok(()),
+                false => Err(Fault::OldSchema(found, known)),
+            }
+        })?;
+        self.catch_up(&mut client)
+    }
+
+    /// Compares the snapshot with the database and reads what changed.
+    fn catch_up(&self, client: &mut Client) -> Result<(), Fault> {
+        let marker = within(Limit::Until(Instant::now() + CHECK), || {
+            self.tables.marker(client)
+        })?;
+        let newest = self.shown.newest();
+        if newest.marker != marker {
+            let mirror = within(Limit::Until(Instant::now() + WHOLE), || {
+                let mut transaction = client
+                    .build_transaction()
+                    .isolation_level(IsolationLevel::RepeatableRead)
+                    .read_only(true)
+                    .start()?;
+                transaction.batch_execute(&timeouts(WHOLE))?;
+                let marker = self.tables.marker(&mut transaction)?;
+                let mirror = newest.load(&mut transaction, &self.tables, marker)?;
+                transaction.commit()?;
+                Ok::<_, Fault>(mirror)
+            })?;
+            self.shown.show(mirror);
+        }
+        *self
+            .checked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Ok(())
+    }
+
+    /// One transaction on a connection of the pool, all of it within `limit`.
+    fn bounded<T, E: From<Fault>>(
+        &self,
+        limit: Duration,
+        act: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.database.run(Instant::now() + limit, |client| {
+            let mut transaction = client.transaction().map_err(Fault::from)?;
+            // Within the transaction: a pooler gives the connection to others after it.
+            transaction
+                .batch_execute(&timeouts(limit.min(STATEMENT).max(limit / 2)))
+                .map_err(Fault::from)?;
+            let done = act(&mut transaction)?;
+            transaction.commit().map_err(commit_fault)?;
+            Ok(done)
+        })
+    }
+
+    /// One write: `act` sees the newest tools and the database's time, and says what is answered
+    /// and what was written.
+    fn write<T>(
+        &self,
+        limit: Duration,
+        act: impl FnOnce(&Snapshot, String, &mut Transaction<'_>) -> Result<(T, Written), StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly);
+        }
+        let turn = retry_until(Instant::now() + TURN, || try_lock(&self.turn));
+        let _turn = turn.ok_or(StoreError::Busy { waited: TURN })?;
+        let (answer, mirror) = self.bounded(limit, |transaction| {
+            let (marker, now) = self.tables.lock(transaction)?;
+            let generation = marker.generation;
+            let newest = self.shown.newest();
+            if newest.marker != marker {
+                // Nobody can commit before us, so this is what is committed.
+                self.shown
+                    .show(newest.load(transaction, &self.tables, marker)?);
+            }
+            let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
+            let generation = generation + written.statements;
+            let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
+            let newest = self.shown.newest();
+            let mirror = newest.after(&written.put, written.versions, &removed, generation);
+            Ok::<_, StoreError>((answer, mirror))
+        })?;
+        self.shown.show(mirror);
+        Ok(answer)
+    }
+}
+
+/// What a write did to the table.
+#[derive(Default)]
+struct Written {
+    put: Vec<Arc<Tool>>,
+    /// Of these, by name.
+    versions: Vec<(String, String)>,
+    removed: Vec<ToolName>,
+    /// As the trigger counts them.
+    statements: i64,
+}
+
+/// Of the transaction that this is sent in.
+fn timeouts(statement: Duration) -> String {
+    let lock = LOCK.min(statement * 3 / 4);
+    format!(
+        "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
+         SET LOCAL idle_in_transaction_session_timeout = {}",
+        statement.as_millis(),
+        lock.as_millis(),
+        statement.as_millis() * 2
+    )
+}
+
+/// A commit that was not answered may have happened.
+fn commit_fault(error: ::postgres::Error) -> Fault {
+    if error.code().is_some() {
+        return Fault::from(error);
+    }
+    log::warn!("a commit was not answered: {}", Fault::from(error));
+    Fault::CommitUnknown
+}
+
+fn unusable(fault: Fault) -> StoreError {
+    let reason = fault.to_string();
+    StoreError::Unusable { reason }
+}
+
+impl From<Fault> for StoreError {
+    /// What a write says.
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Locked => Self::Busy { waited: LOCK },
+            fault => {
+                let reason = fault.to_string();
+                Self::Unwritable { reason }
+            }
+        }
+    }
+}
+
+impl ToolStore for PostgresStore {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.shown.snapshot()
+    }
+
+    fn wait_newer(&self, seen: u64, timeout: Duration) -> Arc<Snapshot> {
+        self.shared.shown.published().wait_newer(seen, timeout)
+    }
+
+    fn create(&self, name: ToolName, definition: Definition) -> Result<Arc<Tool>, StoreError> {
+        let (table, max_tools) = (&self.shared.tables.tools, self.shared.max_tools);
+        self.shared.write(WRITE, |snapshot, now, transaction| {
+            let tool = decide_create(snapshot, name, definition, max_tools, now)?;
+            rows::check_storable(&tool)?;
+            let put = vec![Arc::clone(&tool)];
+            let versions = rows::insert(transaction, table, &put)?;
+            let written = Written {
+                put,
+                versions,
+                statements: 1,
+                ..Written::default()
+            };
+            Ok((tool, written))
+        })
+    }
+
+    fn update(
+        &self,
+        name: &ToolName,
+        expected_revision: Option<u64>,
+        change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
+    ) -> Result<Arc<Tool>, StoreError> {
+        let table = &self.shared.tables.tools;
+        self.shared.write(WRITE, |snapshot, now, transaction| {
+            let tool = decide_update(snapshot, name, expected_revision, change, now)?;
+            rows::check_storable(&tool)?;
+            let stored = tool.revision - 1;
+            let version = rows::update(transaction, table, &tool, stored)?;
+            let version = version.ok_or(Fault::Undone)?;
+            let written = Written {
+                put: vec![Arc::clone(&tool)],
+                versions: vec![(name.to_string(), version)],
+                statements: 1,
+                ..Written::default()
+            };
+            Ok((tool, written))
+        })
+    }
+
+    fn delete(
+        &self,
+        name: &ToolName,
+        expected_revision: Option<u64>,
+    ) -> Result<Arc<Tool>, StoreError> {
+        let table = &self.shared.tables.tools;
+        self.shared.write(WRITE, |snapshot, _, transaction| {
+            let tool = decide_delete(snapshot, name, expected_revision)?;
+            if rows::delete(transaction, table, &[name.as_str()])? != 1 {
+                return Err(Fault::Undone.into());
+            }
+            let written = Written {
+                removed: vec![name.clone()],
+                statements: 1,
+                ..Written::default()
+            };
+            Ok((tool, written))
+        })
+    }
+
+    fn import(
+        &self,
+        tools: &[Arc<Tool>],
+        on_collision: OnCollision,
+    ) -> Result<Imported, StoreError> {
+        let (table, max_tools) = (&self.shared.tables.tools, self.shared.max_tools);
+        self.shared.write(WHOLE, |snapshot, now, transaction| {
+            let import = decide_import(snapshot, tools, on_collision, max_tools, &now)?;
+            let counts = import.counts();
+            let old: Vec<&str> = import
+                .replaced
+                .iter()
+                .map(|tool| tool.name.as_str())
+                .collect();
+            rows::delete(transaction, table, &old)?;
+            let put: Vec<_> = import
+                .added
+                .iter()
+                .chain(&import.replaced)
+                .cloned()
+                .collect();
+            put.iter().try_for_each(|tool| rows::check_storable(tool))?;
+            let versions = rows::insert(transaction, table, &put)?;
+            let inserts = i64::try_from(put.len().div_ceil(rows::CHUNK)).unwrap_or(0);
+            let written = Written {
+                put,
+                versions,
+                removed: Vec::new(),
+                statements: 1 + inserts,
+            };
+            Ok((counts, written))
+        })
+    }
+
+    fn backend(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let query = format!(
+            "SELECT generation, current_setting('transaction_read_only') = 'on', \
+             has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE') \
+             AND has_table_privilege($1, 'DELETE') FROM {}",
+            shared.tables.state
+        );
+        let (standby, may_write) = shared
+            .bounded(HEALTH, |transaction| {
+                let tools = (&shared.tables.tools as _, Type::TEXT);
+                let row = transaction.query_typed_opt(&query, &[tools])?;
+                let row = row.ok_or(Fault::NoTables)?;
+                Ok::<(bool, bool), Fault>((row.try_get(1)?, row.try_get(2)?))
+            })
+            .map_err(unusable)?;
+        if !shared.read_only && standby {
+            return Err(unusable(Fault::ReadOnlyServer));
+        }
+        if !shared.read_only && !may_write {
+            return Err(unusable(Fault::Forbidden));
+        }
+        let age = self.last_checked().elapsed();
+        if age > STALE {
+            let seconds = age.as_secs();
+            let reason = format!("changes of other replicas were not heard for {seconds} s");
+            return Err(StoreError::Unusable { reason });
+        }
+        Ok(())
+    }
+
+    fn last_checked(&self) -> Instant {
+        *self
+            .shared
+            .checked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

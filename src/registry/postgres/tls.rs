@@ -1,0 +1,286 @@
+//! TLS to the database: what is trusted, by libpq's `sslmode`, and the channel binding that ties
+//! the password exchange to the certificate (RFC 5929 §4).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+use super::fault::Fault;
+use crate::config::{PgTarget, PgTls};
+
+/// Where Linux systems keep the authorities that everybody trusts.
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The client's side for a target that wants TLS.
+pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConfig, Fault> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let checked = match (target.tls, &target.root_cert) {
+        // As libpq has it: whoever names an authority wants it asked.
+        (PgTls::Require, Some(_)) | (PgTls::VerifyCa, _) => Checked::Authority,
+        (PgTls::Require, None) => Checked::Nothing,
+        (PgTls::Disable | PgTls::VerifyFull, _) => Checked::AuthorityAndName,
+    };
+    let verifier: Arc<dyn ServerCertVerifier> = match checked {
+        Checked::Nothing => Arc::new(AnyCertificate(provider.clone())),
+        Checked::Authority => Arc::new(AnyName(load_verifier(target, &provider)?)),
+        Checked::AuthorityAndName => load_verifier(target, &provider)?,
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Fault::Tls("TLS cannot be set up"))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut client = match &target.client_cert {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|_| Fault::Tls("sslkey is no file with a private key in PEM"))?;
+            let bad = Fault::Tls("sslcert is no file with a certificate in PEM");
+            let chain = load_certificates(certificate).ok_or(bad)?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|_| Fault::Tls("sslcert and sslkey do not belong together"))?
+        }
+    };
+    if direct {
+        client.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
+    Ok(client)
+}
+
+enum Checked {
+    Nothing,
+    Authority,
+    AuthorityAndName,
+}
+
+fn load_verifier(
+    target: &PgTarget,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, Fault> {
+    let certificates = match &target.root_cert {
+        Some(path) => load_certificates(path).ok_or(Fault::Tls(
+            "sslrootcert is no file with certificates in PEM",
+        ))?,
+        None => SYSTEM_BUNDLES
+            .iter()
+            .find_map(|path| load_certificates(Path::new(path)))
+            .ok_or(Fault::Tls(
+                "this system has no bundle of authorities: name one by sslrootcert",
+            ))?,
+    };
+    let mut roots = RootCertStore::empty();
+    // A bundle may hold old certificates that cannot be roots; one that can be is enough.
+    roots.add_parsable_certificates(certificates);
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|_| Fault::Tls("sslrootcert holds no certificate of an authority"))
+}
+
+/// `None` unless there is at least one.
+fn load_certificates(path: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .ok()?
+        .collect::<Result<_, _>>()
+        .ok()?;
+    (!found.is_empty()).then_some(found)
+}
+
+/// `verify-ca`: the chain is checked, the name is not.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+/// `require`: only that the server has the key of the certificate it shows.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verdict = self
+            .0
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        match verdict {
+            // The name is looked at last, once the chain has passed.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The `tls-server-end-point` of a certificate: its hash by the hash of its own signature, SHA-256
+/// where that is weaker. `None` for signatures that name no hash, where the RFC defines nothing.
+pub(super) fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
+    let oid = signature_algorithm(certificate)?;
+    // 1.2.840.113549.1.1 (PKCS #1) and 1.2.840.10045.4 (ECDSA): RFC 8017 §A.2.4, RFC 5758 §3.2.
+    const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
+    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4];
+    let tail = |prefix| oid.strip_prefix::<[u8]>(prefix);
+    match (tail(PKCS1), tail(ECDSA)) {
+        (Some([4 | 5 | 11]), _) | (_, Some([1] | [3, 2])) => {
+            Some(Sha256::digest(certificate).to_vec())
+        }
+        (Some([12]), _) | (_, Some([3, 3])) => Some(Sha384::digest(certificate).to_vec()),
+        (Some([13]), _) | (_, Some([3, 4])) => Some(Sha512::digest(certificate).to_vec()),
+        _ => None,
+    }
+}
+
+/// The OID of a certificate's signature algorithm: its second member's first member (RFC 5280
+/// §4.1).
+fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
+    const SEQUENCE: u8 = 0x30;
+    const OID: u8 = 0x06;
+    let (members, _) = read_der(certificate, SEQUENCE)?;
+    let (_, rest) = read_der(members, SEQUENCE)?;
+    let (algorithm, _) = read_der(rest, SEQUENCE)?;
+    read_der(algorithm, OID).map(|(oid, _)| oid)
+}
+
+/// The contents of a DER value of this tag, and what follows it.
+fn read_der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    let (&short, rest) = rest.split_first()?;
+    if first != tag {
+        return None;
+    }
+    let (length, rest) = match short {
+        0..=0x7f => (usize::from(short), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
+            let length = digits
+                .iter()
+                .fold(0_usize, |sum, digit| sum << 8 | usize::from(*digit));
+            (length, rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A certificate in outline: a sequence of an empty body and an algorithm.
+    fn certificate(oid: &[u8]) -> Vec<u8> {
+        let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+        let oid = [&[0x06, length(oid)], oid].concat();
+        let algorithm = [&[0x30, length(&oid)], &oid[..]].concat();
+        let members = [&[0x30, 0x81, 0], &algorithm[..]].concat();
+        [&[0x30, 0x82, 0, length(&members)], &members[..]].concat()
+    }
+
+    #[test]
+    fn the_hash_follows_the_signature() {
+        let check = |oid: &[u8], expected: Option<usize>| {
+            let found = end_point(&certificate(oid)).map(|hash| hash.len());
+            assert_eq!(found, expected, "{oid:?}");
+        };
+        let pkcs1 = |last| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, last];
+        check(&pkcs1(5), Some(32));
+        check(&pkcs1(11), Some(32));
+        check(&pkcs1(12), Some(48));
+        check(&pkcs1(13), Some(64));
+        check(&pkcs1(10), None);
+        check(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], Some(32));
+        check(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3], Some(48));
+        check(&[0x2b, 0x65, 0x70], None);
+    }
+
+    #[test]
+    fn truncated_certificates_have_no_end_point() {
+        let whole = certificate(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]);
+        for end in 0..whole.len() {
+            assert_eq!(end_point(&whole[..end]), None, "{end}");
+        }
+        for index in 0..whole.len() {
+            for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
+                let mut broken = whole.clone();
+                broken[index] = byte;
+                let _ = end_point(&broken);
+            }
+        }
+    }
+}

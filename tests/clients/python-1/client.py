@@ -1,0 +1,45 @@
+"""client.py ERA TOOL URL | ERA TOOL COMMAND ARGUMENTS…: see ../session.py. ERA is always legacy."""
+
+import asyncio
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from mcp import ClientSession, McpError, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamablehttp_client
+from session import session
+
+
+async def main():
+    _, tool, target, *rest = sys.argv[1:]
+    if target.startswith("http"):
+        transport = streamablehttp_client(target)
+    else:
+        transport = stdio_client(
+            StdioServerParameters(command=target, args=rest, env=dict(os.environ)))
+    async with transport as streams, ClientSession(streams[0], streams[1]) as client:
+        agreed = await client.initialize()
+
+        async def names():
+            found, cursor = [], None
+            while True:
+                page = await client.list_tools(cursor)
+                found += [tool.name for tool in page.tools]
+                cursor = page.nextCursor
+                if cursor is None:
+                    return found
+
+        async def call(name, arguments):
+            result = await client.call_tool(name, arguments)
+            text = result.content[0].text if result.content else None
+            return result.structuredContent, result.isError, text
+
+        report = await session(tool, names, call, McpError)
+        report |= {"protocol": agreed.protocolVersion, "server": agreed.serverInfo.name}
+        print(json.dumps(report))
+
+
+asyncio.run(main())

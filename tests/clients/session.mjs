@@ -1,0 +1,53 @@
+// What every client of the TypeScript SDK does, and what it reports: one JSON line on stdout, which
+// tests/it/clients.rs reads. Names of tools are taken from the server's list, in whichever spelling.
+
+const spelled = name => name.replace(/[.:]/g, '_');
+
+export async function session(client, tool, protocol) {
+  const report = { protocol: protocol(), server: client.getServerVersion()?.name };
+  const listed = async () => {
+    const names = [];
+    let cursor;
+    do {
+      const page = await client.listTools(cursor === undefined ? undefined : { cursor });
+      names.push(...page.tools.map(one => one.name));
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    return names;
+  };
+  const own = (names, name) => names.find(one => spelled(one) === spelled(name));
+  const call = (name, args) => client.callTool({ name, arguments: args });
+
+  report.names = await listed();
+  const created = await call(own(report.names, 'dynamic.tool.create'), { tool: {
+    name: tool,
+    description: 'Divides a by b.',
+    inputSchema: {
+      type: 'object',
+      properties: { a: { type: 'number' }, b: { type: 'number' } },
+      required: ['a', 'b'],
+    },
+    outputSchema: {
+      type: 'object',
+      properties: { quotient: { type: 'number' } },
+      required: ['quotient'],
+    },
+    code: 'if (args.b === 0) throw new RangeError("division by zero");\nreturn { quotient: args.a / args.b };',
+  } });
+  report.created = created.structuredContent?.tool?.name;
+  const listedName = own(await listed(), tool);
+  report.listed = listedName !== undefined;
+  report.value = (await call(listedName, { a: 84, b: 2 })).structuredContent;
+  const threw = await call(listedName, { a: 1, b: 0 });
+  report.threw = { isError: threw.isError, text: threw.content[0].text };
+  const invalid = await call(listedName, { a: 1 });
+  report.invalid = { isError: invalid.isError, text: invalid.content[0].text };
+  report.unknown = await call('no_such_tool', {}).then(
+    () => 'answered',
+    error => ({ code: error.code, message: error.message }));
+  const once = await call(own(report.names, 'run_js_ephemeral'), { code: 'return 6 * 7' });
+  report.once = once.structuredContent.result;
+  const deleted = await call(own(report.names, 'dynamic.tool.delete'), { name: tool });
+  report.deleted = !deleted.isError;
+  return report;
+}

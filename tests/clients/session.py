@@ -1,0 +1,57 @@
+"""What every client of the Python SDK does, and what it reports: one JSON line on stdout, which
+tests/it/clients.rs reads. Names of tools are taken from the server's list, in whichever spelling.
+
+    await session(tool, names, call, error)
+
+names() lists the tools' names; call(name, arguments) gives (structured content, is error, first
+text) of a result; error is the SDK's exception for a JSON-RPC error.
+"""
+
+import re
+
+TOOL = {
+    "description": "Divides a by b.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+        "required": ["a", "b"],
+    },
+    "outputSchema": {
+        "type": "object",
+        "properties": {"quotient": {"type": "number"}},
+        "required": ["quotient"],
+    },
+    "code": "if (args.b === 0) throw new RangeError('division by zero');\n"
+            "return { quotient: args.a / args.b };",
+}
+
+
+def own(names, name):
+    def spelled(text):
+        return re.sub("[.:]", "_", text)
+
+    return next((one for one in names if spelled(one) == spelled(name)), None)
+
+
+async def session(tool, names, call, error):
+    report = {"names": await names()}
+    built_in = {name: own(report["names"], name) for name in (
+        "dynamic.tool.create", "dynamic.tool.delete", "run_js_ephemeral")}
+    structured, _, _ = await call(built_in["dynamic.tool.create"], {"tool": TOOL | {"name": tool}})
+    report["created"] = structured["tool"]["name"]
+    listed = own(await names(), tool)
+    report["listed"] = listed is not None
+    report["value"], _, _ = await call(listed, {"a": 84, "b": 2})
+    for case, arguments in (("threw", {"a": 1, "b": 0}), ("invalid", {"a": 1})):
+        _, is_error, text = await call(listed, arguments)
+        report[case] = {"isError": is_error, "text": text}
+    try:
+        await call("no_such_tool", {})
+        report["unknown"] = "answered"
+    except error as refusal:
+        report["unknown"] = {"code": refusal.error.code, "message": refusal.error.message}
+    structured, _, _ = await call(built_in["run_js_ephemeral"], {"code": "return 6 * 7"})
+    report["once"] = structured["result"]
+    _, is_error, _ = await call(built_in["dynamic.tool.delete"], {"name": tool})
+    report["deleted"] = not is_error
+    return report

@@ -1,0 +1,16 @@
+// client.mjs ERA TOOL URL | ERA TOOL COMMAND ARGUMENTS…: see ../session.mjs. ERA: legacy or auto.
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
+import { session } from '../session.mjs';
+
+const [era, tool, target, ...rest] = process.argv.slice(2);
+const transport = target.startsWith('http')
+  ? new StreamableHTTPClientTransport(new URL(target))
+  : new StdioClientTransport({ command: target, args: rest, env: process.env, stderr: 'inherit' });
+const client = new Client(
+  { name: 'typescript-2', version: '1' },
+  { versionNegotiation: { mode: era } });
+await client.connect(transport);
+console.log(JSON.stringify(
+  await session(client, tool, () => client.getNegotiatedProtocolVersion())));
+await client.close();
