@@ -59,18 +59,23 @@ pub(in crate::engine) fn installer_spec(role: Role, network: &str, variables: &V
     } else {
         format!("mode=0700,uid={uid},gid={gid}")
     };
-    spec["Cmd"] = json!([PROGRAM]);
-    spec["Env"] = json!(["HOME=/tmp", "TMPDIR=/tmp", "TZ=UTC"]);
-    spec["WorkingDir"] = json!("/");
-    let host = &mut spec["HostConfig"];
-    host["Tmpfs"] = json!({ "/tmp": format!("rw,noexec,nosuid,nodev,size=384m,{owner}") });
-    host["Mounts"][0]["ReadOnly"] = json!(false);
+    let mut set = |place: &str, name: &str, value: Value| {
+        if let Some(Value::Object(object)) = spec.pointer_mut(place) {
+            object.insert(name.to_owned(), value);
+        }
+    };
+    set("", "Cmd", json!([PROGRAM]));
+    set("", "Env", json!(["HOME=/tmp", "TMPDIR=/tmp", "TZ=UTC"]));
+    set("", "WorkingDir", json!("/"));
+    let tmpfs = format!("rw,noexec,nosuid,nodev,size=384m,{owner}");
+    set("/HostConfig", "Tmpfs", json!({ "/tmp": tmpfs }));
+    set("/HostConfig/Mounts/0", "ReadOnly", json!(false));
     match role {
         Role::Prepare => {
-            host["CapAdd"] = json!(["CHOWN"]);
-            spec["User"] = json!("0:0");
+            set("/HostConfig", "CapAdd", json!(["CHOWN"]));
+            set("", "User", json!("0:0"));
         }
-        Role::Install => host["NetworkMode"] = json!(network),
+        Role::Install => set("/HostConfig", "NetworkMode", json!(network)),
         Role::Tidy => {}
     }
     spec
