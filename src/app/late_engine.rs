@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::audit_log::record_engine;
 use super::engine_choice::{Surroundings, start_engine};
+use super::store::Registry;
 use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
@@ -20,6 +21,7 @@ pub(super) struct LateEngine {
     surroundings: Surroundings,
     owners: Arc<dyn Owners>,
     audit: Audit,
+    registry: Registry,
     /// Held while it starts.
     starting: Mutex<()>,
     started: OnceLock<Arc<dyn Engine>>,
@@ -31,12 +33,14 @@ impl LateEngine {
         surroundings: Surroundings,
         owners: Arc<dyn Owners>,
         audit: Audit,
+        registry: Registry,
     ) -> Self {
         Self {
             config,
             surroundings,
             owners,
             audit,
+            registry,
             starting: Mutex::new(()),
             started: OnceLock::new(),
         }
@@ -52,7 +56,8 @@ impl LateEngine {
             return Ok(engine);
         }
         let owners = Arc::clone(&self.owners);
-        let started = start_engine(&self.config, self.surroundings.clone(), owners);
+        let surroundings = self.surroundings.clone();
+        let started = start_engine(&self.config, surroundings, owners, &self.registry);
         let (engine, reason) = started
             .and_then(|(engine, reason)| {
                 record_engine(&self.audit, &*engine).map(|()| (engine, reason))

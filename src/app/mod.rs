@@ -54,6 +54,8 @@ pub enum StartError {
     Instance(std::io::Error),
     /// There is no key to sign sessions with.
     SessionKey(std::io::Error),
+    /// There is no key to name installed packages with.
+    LayerKey(std::io::Error),
     /// Stdin or stdout cannot be used.
     Stdio(std::io::Error),
     /// The operating system refused something basic.
@@ -80,6 +82,12 @@ impl fmt::Display for StartError {
                 write!(
                     formatter,
                     "this instance cannot be recorded beside the registry: {error}"
+                )
+            }
+            Self::LayerKey(error) => {
+                write!(
+                    formatter,
+                    "layers.key beside the registry cannot be used: {error}"
                 )
             }
             Self::SessionKey(error) => {
@@ -155,12 +163,14 @@ impl Core {
             Transport::Http => {
                 let key = registry.session_key()?;
                 let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
-                let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
+                let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
                 record_engine(&audit, &*engine)?;
                 (Some(sessions), engine, reason)
             }
             Transport::Stdio => {
-                let late = LateEngine::new(config.clone(), surroundings, as_owners, audit.clone());
+                let (registry, audit) = (registry.clone(), audit.clone());
+                let late =
+                    LateEngine::new(config.clone(), surroundings, as_owners, audit, registry);
                 (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };

@@ -271,7 +271,6 @@ const OPS: &str = "a listener for the ops endpoints";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
-const LAYERS: &str = "dependencies from a package registry of your own";
 const SANDBOXES: &str = "long-lived sandboxes";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
@@ -385,11 +384,11 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_RUNTIME", Kind::Runtime, Depends("the daemon's default"),
         "container runtime, such as runsc or kata").later(RUNTIME),
     row(Engine, "MCP_SANDBOX_NPM_REGISTRY", Url(&["https", "http"]), Depends("npm's default"),
-        "package registry for dependencies").later(LAYERS),
+        "package registry for dependencies"),
     row(Engine, "MCP_SANDBOX_NPM_CA_FILE", Path, Unset,
-        "roots to trust for that registry").later(LAYERS),
+        "roots to trust for that registry"),
     row(Engine, "MCP_SANDBOX_NPM_TOKEN_FILE", Path, Unset,
-        "file with a token for that registry").later(LAYERS),
+        "file with a token for that registry"),
     row(Engine, "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", int(1, 172_800), Is("1800"),
         "life of an idle sandbox").later(SANDBOXES),
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),

@@ -11,6 +11,7 @@
 mod audit;
 mod auth;
 mod clients;
+mod dependencies;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;
