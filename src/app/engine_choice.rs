@@ -4,12 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::store::Registry;
 use super::{CHECK_TIMEOUT, StartError};
 use crate::base::deadline::Deadline;
 use crate::config::{Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile};
 use crate::docker::{Daemon, Endpoint};
 use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
-use crate::engine::{DockerEngine, Engine, EngineSettings, Owners};
+use crate::engine::{
+    DependencySettings, DockerEngine, Engine, EngineSettings, LayerKey, Owners, PackagePolicy,
+};
 
 /// What the process finds around it, read once at the start.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,7 @@ pub(super) fn start_engine(
     config: &Config,
     surroundings: Surroundings,
     owners: Arc<dyn Owners>,
+    registry: &Registry,
 ) -> Result<(Arc<dyn Engine>, Option<String>), StartError> {
     let search_path = surroundings.search_path.unwrap_or_default();
     if config.engine.choice == EngineChoice::Node {
@@ -51,9 +55,22 @@ pub(super) fn start_engine(
         nano_cpus: config.engine.nano_cpus,
         max_output_bytes: config.engine.max_output_bytes,
         warm_pool: config.engine.warm_pool,
+        dependencies: dependency_settings(&config.engine, registry)?,
     };
     let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
     Ok((Arc::new(engine), reason))
+}
+
+fn dependency_settings(
+    config: &EngineConfig,
+    registry: &Registry,
+) -> Result<DependencySettings, StartError> {
+    let policy = PackagePolicy {
+        blocked: config.blocked_packages.clone(),
+        max_dependencies: config.max_dependencies,
+    };
+    let key = LayerKey::new(registry.layer_key()?);
+    Ok(DependencySettings::new(policy, config.npm.clone(), key))
 }
 
 fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {

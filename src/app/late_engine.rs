@@ -3,7 +3,10 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::audit_log::record_engine;
 use super::engine_choice::{Surroundings, start_engine};
+use super::store::Registry;
+use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
 use crate::domain::failure::{Failure, FailureKind};
@@ -17,17 +20,27 @@ pub(super) struct LateEngine {
     config: Config,
     surroundings: Surroundings,
     owners: Arc<dyn Owners>,
+    audit: Audit,
+    registry: Registry,
     /// Held while it starts.
     starting: Mutex<()>,
     started: OnceLock<Arc<dyn Engine>>,
 }
 
 impl LateEngine {
-    pub(super) fn new(config: Config, surroundings: Surroundings, owners: Arc<dyn Owners>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        surroundings: Surroundings,
+        owners: Arc<dyn Owners>,
+        audit: Audit,
+        registry: Registry,
+    ) -> Self {
         Self {
             config,
             surroundings,
             owners,
+            audit,
+            registry,
             starting: Mutex::new(()),
             started: OnceLock::new(),
         }
@@ -43,8 +56,12 @@ impl LateEngine {
             return Ok(engine);
         }
         let owners = Arc::clone(&self.owners);
-        let started = start_engine(&self.config, self.surroundings.clone(), owners);
+        let surroundings = self.surroundings.clone();
+        let started = start_engine(&self.config, surroundings, owners, &self.registry);
         let (engine, reason) = started
+            .and_then(|(engine, reason)| {
+                record_engine(&self.audit, &*engine).map(|()| (engine, reason))
+            })
             .map_err(|error| Failure::new(FailureKind::EngineUnavailable, error.to_string()))?;
         log::info!(
             "engine {}{}",

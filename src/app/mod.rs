@@ -1,5 +1,6 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod audit_log;
 mod engine_choice;
 mod late_engine;
 mod over_stdio;
@@ -11,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Audit, OpenError};
 use crate::auth::{Authority, KeysError, Reach};
 use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
@@ -29,6 +31,7 @@ pub use engine_choice::Surroundings;
 pub use over_stdio::StdioApp;
 pub use store::{database_options, open_store};
 
+use audit_log::{RegistryWatch, open_audit, record_engine};
 use engine_choice::start_engine;
 use late_engine::LateEngine;
 use owners::Instance;
@@ -37,10 +40,10 @@ use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is left for the answers of cancelled runs, and for their containers to go.
+/// What is left after the grace: for the answers of cancelled runs, and for all containers to go.
 /// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(5);
+const LAST_REMOVALS: Duration = Duration::from_secs(8);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -51,12 +54,18 @@ pub enum StartError {
     Instance(std::io::Error),
     /// There is no key to sign sessions with.
     SessionKey(std::io::Error),
+    /// There is no key to name installed packages with.
+    LayerKey(std::io::Error),
     /// Stdin or stdout cannot be used.
     Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
     /// Tokens could never be checked.
     Keys(KeysError),
+    /// The audit log cannot be opened.
+    Audit(OpenError),
+    /// The start itself cannot be audited.
+    Unaudited,
     /// The server cannot listen.
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
@@ -75,6 +84,12 @@ impl fmt::Display for StartError {
                     "this instance cannot be recorded beside the registry: {error}"
                 )
             }
+            Self::LayerKey(error) => {
+                write!(
+                    formatter,
+                    "layers.key beside the registry cannot be used: {error}"
+                )
+            }
             Self::SessionKey(error) => {
                 write!(
                     formatter,
@@ -84,6 +99,10 @@ impl fmt::Display for StartError {
             Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
             Self::Keys(error) => write!(formatter, "{error}"),
+            Self::Audit(error) => write!(formatter, "{error}"),
+            Self::Unaudited => formatter.write_str(
+                "the start cannot be audited; see the log, or set MCP_AUDIT_FAIL_CLOSED=false",
+            ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
@@ -96,6 +115,7 @@ impl std::error::Error for StartError {}
 /// What both transports stand on.
 struct Core {
     config: Config,
+    audit: Audit,
     mcp: mcp::Server,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
@@ -121,23 +141,40 @@ impl Core {
         surroundings: Surroundings,
         opened: Opened,
     ) -> Result<Self, StartError> {
+        if config.transport == Transport::Http {
+            opened.instance.register()?;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let audit = open_audit(&config, &*opened.instance, &metrics)?;
+        Self::build_audited(config, surroundings, opened, metrics, audit.clone())
+            .inspect_err(|_| audit.stop())
+    }
+
+    fn build_audited(
+        config: Config,
+        surroundings: Surroundings,
+        opened: Opened,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+    ) -> Result<Self, StartError> {
         let (registry, owners) = (opened.registry, opened.instance);
         let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
         let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
-                owners.register()?;
                 let key = registry.session_key()?;
                 let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
-                let (engine, reason) = start_engine(&config, surroundings, as_owners)?;
+                let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
+                record_engine(&audit, &*engine)?;
                 (Some(sessions), engine, reason)
             }
             Transport::Stdio => {
-                let late = LateEngine::new(config.clone(), surroundings, as_owners);
+                let (registry, audit) = (registry.clone(), audit.clone());
+                let late =
+                    LateEngine::new(config.clone(), surroundings, as_owners, audit, registry);
                 (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
         let store = registry.store();
-        let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
         let authority = Authority::open(&config.auth, reach(&config)).map_err(StartError::Keys)?;
         let tools = Arc::new(Tools::new(
@@ -146,10 +183,12 @@ impl Core {
             Arc::clone(&guard),
             authority.clone(),
             Arc::clone(&metrics),
+            audit.clone(),
             tool_settings(&config),
         ));
         Ok(Self {
             config,
+            audit,
             mcp: mcp::Server::new(Arc::clone(&tools), sessions),
             tools,
             engine,
@@ -167,6 +206,7 @@ impl Core {
 /// A running server.
 pub struct App {
     config: Config,
+    audit: Audit,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
@@ -198,30 +238,36 @@ impl App {
         let listener = listen(&config.http).map_err(StartError::Http)?;
         let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*core.engine, &*core.store, &core.authority));
+        let checks = check_all(&*core.engine, &*core.store, &core.authority, &core.audit);
+        readiness.publish(checks);
         let services = Services {
             mcp: core.mcp,
             authority: core.authority.clone(),
+            audit: core.audit.clone(),
             metrics: Arc::clone(&core.metrics),
             guard: core.guard,
             engine: Arc::clone(&core.engine),
             store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
+        let watch = RegistryWatch::new(core.audit.clone(), Arc::clone(&core.store));
         let upkeep = Upkeep::start(
             &core.engine,
-            &core.store,
             &core.authority,
             &readiness,
             &core.metrics,
+            watch,
         )?;
         let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
-            core.engine.stop(Deadline::after(LAST_REMOVALS));
-            core.owners.retire();
+            if core.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+                core.owners.retire();
+            }
+            core.audit.stop();
             StartError::Http(error)
         })?;
         Ok(Self {
             config: core.config,
+            audit: core.audit,
             tools: core.tools,
             engine: core.engine,
             engine_reason: core.engine_reason,
@@ -278,15 +324,17 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
+        let end = Deadline::after(self.config.shutdown_grace + LAST_REMOVALS);
         while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
         self.upkeep.stop();
         self.http.stop(LAST_ANSWERS);
-        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+        if self.engine.stop(end) == 0 {
             self.owners.retire();
         }
+        self.audit.stop();
     }
 }
 

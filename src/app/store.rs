@@ -18,6 +18,7 @@ pub(super) struct Opened {
 }
 
 /// A registry of either kind.
+#[derive(Clone)]
 pub(super) enum Registry {
     File(Arc<FileStore>),
     Database(Arc<PostgresStore>),
@@ -34,8 +35,16 @@ impl Registry {
     /// What sessions are signed with, the same for all that share the registry.
     pub(super) fn session_key(&self) -> Result<[u8; 32], StartError> {
         match self {
-            Self::File(store) => store.session_key().map_err(StartError::SessionKey),
+            Self::File(store) => store.key("session").map_err(StartError::SessionKey),
             Self::Database(store) => store.signing_key("sessions").map_err(StartError::Registry),
+        }
+    }
+
+    /// What layers of packages are named with, likewise.
+    pub(super) fn layer_key(&self) -> Result<[u8; 32], StartError> {
+        match self {
+            Self::File(store) => store.key("layers").map_err(StartError::LayerKey),
+            Self::Database(store) => store.signing_key("layers").map_err(StartError::Registry),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::audit_log::{RegistryWatch, check_audit};
 use super::{CHECK_TIMEOUT, StartError};
+use crate::audit::Audit;
 use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::engine::Engine;
@@ -23,6 +25,7 @@ pub(super) fn check_all(
     engine: &dyn Engine,
     store: &dyn ToolStore,
     authority: &Authority,
+    audit: &Audit,
 ) -> Vec<ReadyCheck> {
     let deadline = Deadline::after(CHECK_TIMEOUT);
     let probe = engine.probe(deadline);
@@ -51,6 +54,7 @@ pub(super) fn check_all(
         ready: keys.is_fit(),
         detail: keys.to_string(),
     }));
+    checks.extend(check_audit(audit));
     checks
 }
 
@@ -63,17 +67,19 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn start(
         engine: &Arc<dyn Engine>,
-        store: &Arc<dyn ToolStore>,
         authority: &Authority,
         readiness: &Arc<Readiness>,
         metrics: &Arc<Metrics>,
+        watch: RegistryWatch,
     ) -> Result<Self, StartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let checks = {
-            let (engine, store) = (Arc::clone(engine), Arc::clone(store));
-            let (authority, readiness) = (authority.clone(), Arc::clone(readiness));
+            let (engine, readiness) = (Arc::clone(engine), Arc::clone(readiness));
+            let authority = authority.clone();
             every(CHECK_INTERVAL, "checks", &stop, move || {
-                readiness.publish(check_all(&*engine, &*store, &authority));
+                let checks = check_all(&*engine, &*watch.store, &authority, &watch.audit);
+                readiness.publish(checks);
+                watch.look();
             })
         };
         let tidy = {

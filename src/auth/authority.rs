@@ -1,5 +1,5 @@
-//! The operator's rule with all that it takes to judge callers by it: who is let in, what it may do,
-//! and in which words it is told otherwise.
+//! The operator's rule with all that it takes to judge callers by it: who is let in, what a caller
+//! may do, and in which words it is told otherwise.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

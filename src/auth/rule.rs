@@ -104,6 +104,21 @@ pub enum Missing {
     AnyWay,
 }
 
+impl Missing {
+    /// For the audit log: a closed set.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::AdminScope => "admin_scope_missing",
+            Self::AdminScopeOrToken => "admin_scope_or_token_missing",
+            Self::AdminToken => "admin_token_missing",
+            Self::RightAdminToken => "admin_token_wrong",
+            Self::Patience { .. } => "admin_token_throttled",
+            Self::AnyWay => "nobody_is_admin",
+        }
+    }
+}
+
 /// Whether what was shown suffices for an act.
 ///
 /// # Errors

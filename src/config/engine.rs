@@ -116,6 +116,14 @@ pub struct NpmConfig {
 impl EngineConfig {
     pub(super) fn read(values: &mut Values) -> Self {
         let daemon = read_daemon(values);
+        if values.path("MCP_SANDBOX_NPM_TOKEN_FILE").is_some() {
+            let because = "with MCP_SANDBOX_NPM_TOKEN_FILE";
+            values.require(
+                "MCP_SANDBOX_NPM_REGISTRY",
+                "MCP_SANDBOX_NPM_TOKEN_FILE",
+                because,
+            );
+        }
         let images = values.list("MCP_SANDBOX_ALLOWED_IMAGES").iter();
         Self {
             choice: match values.text("MCP_EXECUTION_ENGINE") {

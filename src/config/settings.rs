@@ -271,9 +271,7 @@ const OPS: &str = "a listener for the ops endpoints";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
-const LAYERS: &str = "dependencies from a package registry of your own";
 const SANDBOXES: &str = "long-lived sandboxes";
-const AUDIT: &str = "the audit log";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -386,11 +384,11 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_RUNTIME", Kind::Runtime, Depends("the daemon's default"),
         "container runtime, such as runsc or kata").later(RUNTIME),
     row(Engine, "MCP_SANDBOX_NPM_REGISTRY", Url(&["https", "http"]), Depends("npm's default"),
-        "package registry for dependencies").later(LAYERS),
+        "package registry for dependencies"),
     row(Engine, "MCP_SANDBOX_NPM_CA_FILE", Path, Unset,
-        "roots to trust for that registry").later(LAYERS),
+        "roots to trust for that registry"),
     row(Engine, "MCP_SANDBOX_NPM_TOKEN_FILE", Path, Unset,
-        "file with a token for that registry").later(LAYERS),
+        "file with a token for that registry"),
     row(Engine, "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", int(1, 172_800), Is("1800"),
         "life of an idle sandbox").later(SANDBOXES),
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),
@@ -431,20 +429,19 @@ pub static SETTINGS: &[Setting] = &[
         "scope that stands in for the admin token"),
 
     row(Audit, "MCP_AUDIT_ENABLED", Bool, Depends("true in enterprise, else false"),
-        "write the audit log").later(AUDIT),
+        "write the audit log"),
     row(Audit, "MCP_AUDIT_FILE", Path,
         Depends(".dynamic-mcp/audit.log; on stdio under $XDG_DATA_HOME/dynamic-mcp"),
-        "the log's file").later(AUDIT),
+        "the log's file"),
     row(Audit, "MCP_AUDIT_MAX_EVENT_BYTES", int(1000, 1_000_000), Is("20000"),
-        "longest line").later(AUDIT),
+        "longest line"),
     row(Audit, "MCP_AUDIT_MAX_FILE_BYTES", int(1000, 1_000_000_000), Is("10000000"),
-        "size at which a new file starts").later(AUDIT),
-    row(Audit, "MCP_AUDIT_MAX_FILES", int(1, 100), Is("5"), "old files kept").later(AUDIT),
+        "size at which a new file starts"),
+    row(Audit, "MCP_AUDIT_MAX_FILES", int(1, 100), Is("5"), "old files kept"),
     row(Audit, "MCP_AUDIT_FAIL_CLOSED", Bool, Is("true"),
-        "refuse an act that cannot be audited").later(AUDIT),
+        "refuse an act that cannot be audited"),
     row(Audit, "MCP_AUDIT_SYNC", Choice(&["group", "each"]), Is("group"),
-        "group: an act waits for the write, fsync follows within 50 ms; each: it waits for fsync")
-        .later(AUDIT),
+        "group: an act waits for the write, fsync follows within 50 ms; each: it waits for fsync"),
 
     row(Experimental, "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", Bool, Is("false"),
         "attach other MCP servers; enterprise only, needs an admin token").later(UPSTREAM),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::labels;
+
 /// Who the container's processes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
@@ -51,7 +53,12 @@ pub struct Variables {
     pub is_podman: bool,
     /// See `labels`.
     pub labels: BTreeMap<String, String>,
+    /// Name of the volume of installed packages; the daemon makes it where it is missing.
+    pub layers_volume: String,
 }
+
+/// Where installed packages are, in every container.
+pub(super) const LAYERS: &str = "/layers";
 
 /// Processes and threads in one container.
 const MAX_PROCESSES: u32 = 256;
@@ -74,6 +81,13 @@ pub fn container_spec(variables: &Variables) -> Value {
         format!("mode=0700,uid={uid},gid={gid}")
     };
     let tmpfs = |megabytes: u32| format!("rw,noexec,nosuid,nodev,size={megabytes}m,{owner}");
+    let layers = json!({
+        "Type": "volume",
+        "Source": variables.layers_volume,
+        "Target": LAYERS,
+        "ReadOnly": true,
+        "VolumeOptions": { "NoCopy": true, "Labels": { (labels::KIND): "layers" } },
+    });
     json!({
         "Image": variables.image_id,
         "Entrypoint": ["sh", "-c", LAUNCH],
@@ -106,6 +120,7 @@ pub fn container_spec(variables: &Variables) -> Value {
             "IpcMode": "none",
             "Init": true,
             "Tmpfs": { "/tmp": tmpfs(64), "/workspace": tmpfs(256) },
+            "Mounts": [layers],
             "Ulimits": [
                 { "Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES },
                 { "Name": "core", "Soft": 0, "Hard": 0 },
@@ -129,6 +144,7 @@ mod tests {
             nano_cpus: 1_000_000_000,
             is_podman,
             labels: BTreeMap::from([("dynamic-mcp.owner".to_owned(), "me".to_owned())]),
+            layers_volume: "dynamic-mcp-layers".to_owned(),
         }
     }
 

@@ -91,6 +91,7 @@ fn suits(node: &str) -> Result<(), Failure> {
 pub(super) fn converse(
     cell: &mut dyn Cell,
     job: &Job,
+    layer: Option<&str>,
     result_limit: usize,
     cancel: &Cancel,
     observer: &mut dyn Observer,
@@ -105,8 +106,9 @@ pub(super) fn converse(
         drained: 0,
         finished: false,
         aborted: false,
+        layer_unseen: layer.is_some(),
     };
-    conversation.run(job, cancel, observer)
+    conversation.run(job, layer, cancel, observer)
 }
 
 struct Conversation<'a> {
@@ -121,6 +123,19 @@ struct Conversation<'a> {
     finished: bool,
     /// Whether the runner was told of a cancellation.
     aborted: bool,
+    /// Whether the runner has still to say that the job's layer is there.
+    layer_unseen: bool,
+}
+
+/// The job's layer was removed from the volume before the code began.
+fn layer_gone() -> Failure {
+    let message = "the installed packages have gone: try again";
+    Failure::new(FailureKind::EngineUnavailable, message).retry_after(0)
+}
+
+/// Whether a run ended as [`layer_gone`]: none of its code has run.
+pub(super) fn is_layer_gone(failure: &Failure) -> bool {
+    *failure == layer_gone()
 }
 
 /// The caller, or the server's shutdown, stopped the call.
@@ -129,9 +144,15 @@ pub(super) fn cancelled() -> Failure {
 }
 
 impl Conversation<'_> {
-    fn run(mut self, job: &Job, cancel: &Cancel, observer: &mut dyn Observer) -> Ended {
+    fn run(
+        mut self,
+        job: &Job,
+        layer: Option<&str>,
+        cancel: &Cancel,
+        observer: &mut dyn Observer,
+    ) -> Ended {
         let began = Instant::now();
-        let outcome = self.stay(job, cancel, observer);
+        let outcome = self.stay(job, layer, cancel, observer);
         let duration = began.elapsed();
         let outcome = outcome.map_err(|mut failure| {
             self.hear_out();
@@ -151,6 +172,7 @@ impl Conversation<'_> {
     fn stay(
         &mut self,
         job: &Job,
+        layer: Option<&str>,
         cancel: &Cancel,
         observer: &mut dyn Observer,
     ) -> Result<Returned, Failure> {
@@ -160,6 +182,7 @@ impl Conversation<'_> {
             nonce: &nonce,
             code: &job.code,
             args: job.args.text(),
+            layer,
             result_limit: self.result_limit,
         };
         self.cell.send(&frame.encode(), self.deadline)?;
@@ -230,7 +253,10 @@ impl Conversation<'_> {
         frame: FromRunner,
         observer: &mut dyn Observer,
     ) -> Result<Option<Result<Returned, Failure>>, Failure> {
+        // Its first frame; whatever comes later may be the author's code speaking.
+        let layer_awaited = std::mem::take(&mut self.layer_unseen);
         match frame {
+            FromRunner::Layer(false) if layer_awaited => return Err(layer_gone()),
             FromRunner::Done(done) => {
                 self.finished = true;
                 return Ok(Some(self.judge(done)));
@@ -257,7 +283,7 @@ impl Conversation<'_> {
                 };
                 self.cell.send(&frame.encode(), self.deadline)?;
             }
-            FromRunner::Ready { .. } | FromRunner::Checked { .. } => {}
+            FromRunner::Ready { .. } | FromRunner::Checked { .. } | FromRunner::Layer(_) => {}
         }
         Ok(None)
     }

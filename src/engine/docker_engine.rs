@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::cell::{Cell, Exit, Heard, Output};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, none_in_time};
+use super::conversation::{await_ready, is_layer_gone};
+use super::dependencies::{DependencySettings, InstallerForge, Layers, Role, installer_spec};
 use super::disposal::Disposal;
+use super::docker_cell::DockerCell;
 use super::forge::{Forge, ReadyCell};
 use super::images::{Images, unavailable};
 use super::labels::{Kind, labels};
-use super::one_shot::run_once;
+use super::one_shot::{Place, run_once};
 use super::pool::{Pool, PoolCounts};
 use super::reaper::{Owners, reap};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
 use crate::config::PullPolicy;
-use crate::docker::{self, Attached, Daemon, DockerError, EXCHANGE_TIMEOUT, State};
-use crate::domain::failure::{Failure, FailureKind};
+use crate::docker::{Daemon, Image};
+use crate::domain::failure::Failure;
 use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
@@ -41,6 +42,8 @@ pub struct EngineSettings {
     pub max_output_bytes: usize,
     /// Containers parked ahead of calls, an image.
     pub warm_pool: usize,
+    /// Packages that tools may load.
+    pub dependencies: DependencySettings,
 }
 
 /// Runs jobs in single-use containers of one daemon.
@@ -48,6 +51,7 @@ pub struct DockerEngine {
     forge: Arc<ContainerForge>,
     checkers: Checkers,
     pool: Pool,
+    layers: Layers,
 }
 
 impl std::fmt::Debug for DockerEngine {
@@ -59,7 +63,7 @@ impl std::fmt::Debug for DockerEngine {
     }
 }
 
-/// Makes containers whose runner is ready, and sees to their end.
+/// Makes containers whose runner is ready, and installers, and sees to their end.
 struct ContainerForge {
     daemon: Arc<Daemon>,
     settings: EngineSettings,
@@ -97,11 +101,35 @@ impl DockerEngine {
         if let Ok(image) = forge.images.admit(None) {
             pool.prepare(&image, None);
         }
+        let installers = Arc::clone(&forge) as Arc<dyn InstallerForge>;
         Ok(Self {
             checkers: Checkers::new(shared),
+            layers: Layers::new(installers, forge.settings.dependencies.clone()),
             forge,
             pool,
         })
+    }
+
+    /// A container for the job, with what it depends on.
+    fn place(&self, job: &Job, acquire: Deadline, cancel: &Cancel) -> Result<Place, Failure> {
+        self.admit(job.image.as_ref(), &job.dependencies)?;
+        let image = self.forge.images.admit(job.image.as_ref())?;
+        let set = &job.dependencies;
+        let layer = match set.is_empty() {
+            true => None,
+            false => {
+                let found = self.forge.images.find(&image, acquire)?;
+                Some(self.layers.ensure(&found, set, acquire, cancel)?)
+            }
+        };
+        let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
+        let cell = match self.pool.take(&image) {
+            Some(parked) => parked,
+            None => self
+                .forge
+                .make(Some(&image), Kind::OneShot, &job.label, lifetime, acquire)?,
+        };
+        Ok(Place { cell, layer })
     }
 }
 
@@ -112,11 +140,7 @@ impl Engine for DockerEngine {
 
     fn admit(&self, image: Option<&ImageRef>, dependencies: &[Dependency]) -> Result<(), Failure> {
         self.forge.images.admit(image)?;
-        if dependencies.is_empty() {
-            return Ok(());
-        }
-        let message = "dependencies are not available yet: use what Node.js brings";
-        Err(Failure::new(FailureKind::Policy, message))
+        self.layers.admit(dependencies)
     }
 
     fn run(
@@ -126,17 +150,24 @@ impl Engine for DockerEngine {
         cancel: &Cancel,
         observer: &mut dyn Observer,
     ) -> Ended {
-        let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
         let limit = self.forge.settings.max_output_bytes;
-        run_once(job, acquire, limit, cancel, observer, || {
-            self.admit(job.image.as_ref(), &job.dependencies)?;
-            let image = self.forge.images.admit(job.image.as_ref())?;
-            if let Some(parked) = self.pool.take(&image) {
-                return Ok(parked);
+        let mut layer = None;
+        let mut run = |layer: &mut Option<String>| {
+            run_once(job, acquire, limit, cancel, observer, || {
+                let place = self.place(job, acquire, cancel)?;
+                layer.clone_from(&place.layer);
+                Ok(place)
+            })
+        };
+        let ended = run(&mut layer);
+        match layer.take() {
+            // Somebody removed it, and none of the code has run: installed again, it is back.
+            Some(gone) if ended.outcome.as_ref().is_err_and(is_layer_gone) => {
+                self.layers.forget(&gone);
+                run(&mut layer)
             }
-            self.forge
-                .make(Some(&image), Kind::OneShot, &job.label, lifetime, acquire)
-        })
+            _ => ended,
+        }
     }
 
     fn check(
@@ -176,6 +207,7 @@ impl Engine for DockerEngine {
     fn tidy(&self, deadline: Deadline) -> usize {
         self.checkers.retire();
         self.pool.retire();
+        self.layers.tidy();
         match reap(&self.forge.daemon, self.forge.owners.as_ref(), deadline) {
             Ok(reaped) => {
                 if reaped > 0 {
@@ -191,13 +223,45 @@ impl Engine for DockerEngine {
     }
 
     fn stop(&self, deadline: Deadline) -> usize {
-        self.pool.stop(deadline);
+        let making = self.pool.stop(deadline);
         self.checkers.clear();
-        let left = self.forge.disposal.finish(deadline);
+        let left = making + self.layers.stop(deadline) + self.forge.disposal.finish(deadline);
         if left > 0 {
             log::warn!("{left} containers are left to the next start");
         }
         left
+    }
+}
+
+impl ContainerForge {
+    fn variables(&self, image: &Image, kind: Kind, tool: &str, lifetime: Duration) -> Variables {
+        let own_id = self.owners.own_id();
+        Variables {
+            image_id: image.id.clone(),
+            user: User::of_image(&image.user),
+            memory_bytes: self.settings.memory_bytes,
+            nano_cpus: self.settings.nano_cpus,
+            is_podman: self.daemon.is_podman(),
+            labels: labels(own_id, kind, tool, SystemTime::now(), lifetime),
+            layers_volume: self.settings.dependencies.volume.clone(),
+        }
+    }
+}
+
+impl InstallerForge for ContainerForge {
+    fn start(&self, image: &Image, role: Role, deadline: Deadline) -> Result<ReadyCell, Failure> {
+        let lifetime = deadline.remaining().unwrap_or_default() + LIFETIME_SLACK;
+        let variables = self.variables(image, Kind::Installer, "installer", lifetime);
+        let network = &self.settings.dependencies.network;
+        let spec = installer_spec(role, network, &variables);
+        let created = DockerCell::create(&self.daemon, &self.disposal, &spec);
+        let mut cell = created.map_err(|error| unavailable(&error))?;
+        cell.start(deadline)?;
+        Ok(Box::new(cell))
+    }
+
+    fn default_image(&self, deadline: Deadline) -> Result<Image, Failure> {
+        self.images.find(&self.images.admit(None)?, deadline)
     }
 }
 
@@ -216,143 +280,16 @@ impl Forge for ContainerForge {
     ) -> Result<ReadyCell, Failure> {
         let name = self.images.admit(asked)?;
         let image = self.images.find(&name, deadline)?;
-        let is_podman = self.daemon.is_podman();
-        let labels = labels(
-            self.owners.own_id(),
-            kind,
-            tool,
-            SystemTime::now(),
-            lifetime,
-        );
-        let spec = container_spec(&Variables {
-            image_id: image.id,
-            user: User::of_image(&image.user),
-            memory_bytes: self.settings.memory_bytes,
-            nano_cpus: self.settings.nano_cpus,
-            is_podman,
-            labels,
-        });
-        // Bounded apart from the caller's patience: a create cut off half-way would leave a
-        // container whose id nobody knows.
-        let created = self
-            .daemon
-            .create_container(&spec, Deadline::after(EXCHANGE_TIMEOUT));
-        let id = created.map_err(|error| {
+        let spec = container_spec(&self.variables(&image, kind, tool, lifetime));
+        let created = DockerCell::create(&self.daemon, &self.disposal, &spec);
+        let mut cell = created.map_err(|error| {
             if error.is_not_found() {
                 self.images.forget(&name);
             }
             unavailable(&error)
         })?;
-        let mut cell = DockerCell {
-            forge_disposal: Arc::clone(&self.disposal),
-            daemon: Arc::clone(&self.daemon),
-            id,
-            streams: None,
-        };
         cell.start(deadline)?;
         await_ready(&mut cell, deadline)?;
         Ok(Box::new(cell))
-    }
-}
-
-/// One container with its streams. Dropping it has it removed soon.
-struct DockerCell {
-    forge_disposal: Arc<Disposal>,
-    daemon: Arc<Daemon>,
-    id: String,
-    streams: Option<Attached>,
-}
-
-impl DockerCell {
-    fn start(&mut self, deadline: Deadline) -> Result<(), Failure> {
-        // The daemon has made the container: from here on it is slow, not away.
-        let late_or_away = |error| match error {
-            DockerError::TimedOut => none_in_time(),
-            other => unavailable(&other),
-        };
-        let attached = self.daemon.attach(&self.id, deadline);
-        self.streams = Some(attached.map_err(late_or_away)?);
-        self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
-            // The runtime could not execute the command at all.
-            DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
-                FailureKind::Policy,
-                format!("the image cannot run tools: {message}; images need sh and Node.js 20 or newer"),
-            ),
-            other => late_or_away(other),
-        })
-    }
-}
-
-impl Drop for DockerCell {
-    fn drop(&mut self) {
-        self.streams = None;
-        if !self.id.is_empty() {
-            self.forge_disposal.later(std::mem::take(&mut self.id));
-        }
-    }
-}
-
-impl Cell for DockerCell {
-    fn send(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Failure> {
-        let Some(streams) = &mut self.streams else {
-            return Ok(());
-        };
-        // A runner that has ended takes nothing; what it said before, `hear` still finds.
-        match streams.write(bytes, deadline) {
-            Err(DockerError::TimedOut) => {
-                let message = "the sandbox did not take its orders in time";
-                Err(Failure::new(FailureKind::Timeout, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn hear(
-        &mut self,
-        deadline: Deadline,
-        take: &mut dyn FnMut(Output<'_>),
-    ) -> Result<Heard, Failure> {
-        let Some(streams) = &mut self.streams else {
-            return Ok(Heard::End);
-        };
-        let read = streams.read(deadline, &mut |output| match output {
-            docker::Output::Stdout(bytes) => take(Output::Frames(bytes)),
-            docker::Output::Stderr(bytes) => take(Output::Printed(bytes)),
-        });
-        match read {
-            Ok(true) => Ok(Heard::Output),
-            Ok(false) => Ok(Heard::End),
-            Err(DockerError::TimedOut) => Ok(Heard::Silence),
-            // A daemon that dies resets its streams; `exit` then tells the two apart.
-            Err(DockerError::Unreachable(_)) => Ok(Heard::End),
-            Err(error) => Err(unavailable(&error)),
-        }
-    }
-
-    fn exit(&mut self, deadline: Deadline) -> Result<Exit, Failure> {
-        let asked = self.daemon.await_exit(&self.id, deadline);
-        let state = asked.and_then(|()| self.daemon.container_state(&self.id, deadline));
-        match state {
-            Ok(State::Exited(exit)) => Ok(Exit {
-                code: exit.code,
-                oom_killed: exit.oom_killed,
-            }),
-            Ok(State::Running) => {
-                let message = "the sandbox lost its connection: try again";
-                Err(Failure::new(FailureKind::EngineUnavailable, message))
-            }
-            Err(error) => Err(unavailable(&error)),
-        }
-    }
-    fn has_ended(&mut self) -> bool {
-        // A parked runner says nothing; one that did is not to be trusted.
-        !self.streams.as_mut().is_some_and(Attached::is_silent)
-    }
-
-    fn destroy(mut self: Box<Self>) {
-        // A daemon with output that nobody takes would wait with the kill.
-        self.streams = None;
-        let id = std::mem::take(&mut self.id);
-        self.forge_disposal.now(&id);
     }
 }

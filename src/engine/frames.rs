@@ -16,6 +16,9 @@ pub(super) enum ToRunner<'a> {
         code: &'a str,
         /// JSON text, to be read by the runner's own `JSON.parse`.
         args: &'a str,
+        /// Folder with the packages that the code may load; none where `None`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        layer: Option<&'a str>,
         result_limit: usize,
     },
     /// Code to compile and not to run.
@@ -50,6 +53,9 @@ pub(super) enum FromRunner {
     Ready {
         node: String,
     },
+    /// Whether the job's layer is there: comes first, before the author's code can say anything,
+    /// and only for jobs with a layer.
+    Layer(bool),
     Log {
         level: String,
         data: JsonText,
@@ -224,14 +230,17 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_one_line() {
-        let job = ToRunner::Job {
+        let job = |layer| ToRunner::Job {
             nonce: "n",
             code: "a\nb",
             args: "{\n}",
+            layer,
             result_limit: 5,
         };
         let expected = b"{\"job\":{\"nonce\":\"n\",\"code\":\"a\\nb\",\"args\":\"{\\n}\",\"resultLimit\":5}}\n";
-        assert_eq!(job.encode(), expected);
+        assert_eq!(job(None).encode(), expected);
+        let with_layer = String::from_utf8(job(Some("/layers/x")).encode()).unwrap();
+        assert!(with_layer.contains(r#","layer":"/layers/x","resultLimit":5"#));
         assert_eq!(ToRunner::Abort(true).encode(), b"{\"abort\":true}\n");
     }
 }

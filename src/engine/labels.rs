@@ -23,6 +23,8 @@ pub(super) enum Kind {
     OneShot,
     /// Compiles code, never runs it.
     Checker,
+    /// Installs packages, or looks after the installed ones.
+    Installer,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
         match self {
             Self::OneShot => "one-shot",
             Self::Checker => "checker",
+            Self::Installer => "installer",
         }
     }
 }

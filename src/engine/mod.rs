@@ -5,7 +5,9 @@ mod cell;
 mod checker;
 pub mod container_spec;
 mod conversation;
+mod dependencies;
 mod disposal;
+mod docker_cell;
 mod docker_engine;
 mod forge;
 mod frames;
@@ -23,6 +25,7 @@ use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 
 pub use crate::config::PullPolicy;
+pub use dependencies::{DependencySettings, LayerKey, PackagePolicy};
 pub use docker_engine::{DockerEngine, EngineSettings};
 pub use pool::PoolCounts;
 pub use reaper::Owners;

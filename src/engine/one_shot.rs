@@ -8,7 +8,14 @@ use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 
-/// Finds a cell by `find` before `acquire`, runs the job in it, and destroys it: before this
+/// Where a job runs.
+pub(super) struct Place {
+    pub(super) cell: ReadyCell,
+    /// Folder in the cell with the packages that the job may load.
+    pub(super) layer: Option<String>,
+}
+
+/// Finds a place by `find` before `acquire`, runs the job in it, and destroys it: before this
 /// returns when the code may still be running, soon when it has ended.
 pub(super) fn run_once(
     job: &Job,
@@ -16,7 +23,7 @@ pub(super) fn run_once(
     result_limit: usize,
     cancel: &Cancel,
     observer: &mut dyn Observer,
-    find: impl FnOnce() -> Result<ReadyCell, Failure>,
+    find: impl FnOnce() -> Result<Place, Failure>,
 ) -> Ended {
     let never_ran = |failure| Ended {
         outcome: Err(failure),
@@ -28,15 +35,22 @@ pub(super) fn run_once(
     if acquire.remaining().is_none() {
         return never_ran(none_in_time());
     }
-    let mut cell = match find() {
-        Ok(cell) => cell,
+    let Place { mut cell, layer } = match find() {
+        Ok(place) => place,
         Err(failure) => return never_ran(failure),
     };
     if cancel.is_cancelled() {
         cell.destroy();
         return never_ran(cancelled());
     }
-    let ended = converse(cell.as_mut(), job, result_limit, cancel, observer);
+    let ended = converse(
+        cell.as_mut(),
+        job,
+        layer.as_deref(),
+        result_limit,
+        cancel,
+        observer,
+    );
     let still_running = ended.outcome.as_ref().is_err_and(|failure| {
         !matches!(
             failure.kind,

@@ -127,8 +127,9 @@ impl Pool {
         self.nudge();
     }
 
-    /// Empties the shelves for good, and waits for the cell that is being made.
-    pub(super) fn stop(&self, deadline: Deadline) {
+    /// Empties the shelves for good, and waits for the cell that is being made; how many still are
+    /// at the deadline.
+    pub(super) fn stop(&self, deadline: Deadline) -> usize {
         let parked = self.shelves.lock().take();
         drop(parked);
         self.nudge();
@@ -138,13 +139,14 @@ impl Pool {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         while filler.as_ref().is_some_and(|thread| !thread.is_finished()) {
             if deadline.remaining().is_none() {
-                return;
+                return 1;
             }
             std::thread::sleep(STOP_PAUSE);
         }
         if let Some(Err(_)) = filler.take().map(JoinHandle::join) {
             log::error!("the thread that parks sandboxes had panicked");
         }
+        0
     }
 
     pub(super) fn counts(&self) -> PoolCounts {

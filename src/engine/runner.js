@@ -336,6 +336,14 @@ function runJob(job) {
   });
   listener.unref();
 
+  if (job.layer) {
+    const found = fs.existsSync(job.layer + '/layer.json');
+    send('{"layer":' + found + '}');
+    if (!found) reallyExit(0);
+    // `import()` looks for packages from the working directory upwards.
+    fs.symlinkSync(job.layer + '/node_modules', '/workspace/node_modules');
+  }
+
   let run;
   try {
     run = compile(job.code);

@@ -41,7 +41,7 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
     // Browsers ask before they send, and never with a token.
     let caller = match request.method() {
         Method::Options => None,
-        _ => match protected::admit(shared, request) {
+        _ => match protected::admit(shared, request, request_id) {
             Ok(caller) => Some(caller),
             Err(refusal) => return refusal,
         },

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::auth::Authority;
 use crate::base::address::is_loopback;
 use crate::config::HttpConfig;
@@ -50,6 +51,8 @@ pub struct Services {
     pub mcp: mcp::Server,
     /// Who may do what.
     pub authority: Authority,
+    /// Who came in, and who did not.
+    pub audit: Audit,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// For its gauges.

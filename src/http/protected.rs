@@ -8,6 +8,7 @@ use tiny_http::{Method, Request};
 
 use super::Shared;
 use super::response::{Answer, header, is_repeated};
+use crate::audit::{Action, Actor, Details, Event};
 use crate::auth::{Authority, Caller, Denied, Presented, Refused};
 use crate::base::secret::Secret;
 
@@ -97,17 +98,49 @@ pub(super) fn metadata(shared: &Shared, request: &Request) -> Answer {
 }
 
 /// Who sends a request, before anything else of it is looked at; else the answer to it.
-pub(super) fn admit(shared: &Shared, request: &Request) -> Result<Caller, Answer> {
+pub(super) fn admit(
+    shared: &Shared,
+    request: &Request,
+    request_id: &str,
+) -> Result<Caller, Answer> {
     let caller =
         present(shared, request).and_then(|presented| shared.services.authority.admit(&presented));
     if shared.services.authority.needs_tokens() {
-        let metrics = &shared.services.metrics;
-        match &caller {
-            Ok(_) => metrics.count_authenticated(),
-            Err(refused) => metrics.count_auth_denied(refused.reason()),
-        }
+        record(shared, request, request_id, &caller)?;
     }
     caller.map_err(|refused| refusal(shared, &refused))
+}
+
+/// Counts and audits who was let in and who was not; what cannot be audited is not let in.
+fn record(
+    shared: &Shared,
+    request: &Request,
+    request_id: &str,
+    caller: &Result<Caller, Refused>,
+) -> Result<(), Answer> {
+    let (metrics, audit) = (&shared.services.metrics, &shared.services.audit);
+    let event = |actor| Event {
+        action: Action::HttpAuth,
+        actor,
+        target: shared.routes.mcp().to_owned(),
+        request_id: request_id.to_owned(),
+    };
+    match caller {
+        Ok(caller) => {
+            metrics.count_authenticated();
+            let actor = Actor::of_client(caller.principal(), caller.client());
+            let proof = Secret::new(header(request, "Authorization").unwrap_or_default());
+            let scopes = caller.scopes().to_vec();
+            audit
+                .authenticated(&event(actor), &proof, Details::Authenticated { scopes })
+                .map_err(|_| Answer::error(503, "the request cannot be audited; try again later"))
+        }
+        Err(refused) => {
+            metrics.count_auth_denied(refused.reason());
+            audit.deny(&event(Actor::default()), refused.reason(), None);
+            Ok(())
+        }
+    }
 }
 
 fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {

@@ -28,6 +28,11 @@ impl Routes {
         }
     }
 
+    /// The path of the protocol.
+    pub(super) fn mcp(&self) -> &str {
+        &self.mcp
+    }
+
     /// The meaning of a request target; its query plays no part.
     pub(super) fn find(&self, target: &str) -> Route {
         match path(target) {

@@ -131,6 +131,9 @@ pub struct Metrics {
     panics: AtomicU64,
     authenticated: AtomicU64,
     auth_denied: Mutex<BTreeMap<&'static str, u64>>,
+    audit_written: AtomicU64,
+    audit_failed: AtomicU64,
+    audit_bytes: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -147,6 +150,9 @@ impl Default for Metrics {
             panics: AtomicU64::new(0),
             authenticated: AtomicU64::new(0),
             auth_denied: Mutex::new(AUTH_DENIALS.map(|reason| (reason, 0)).into()),
+            audit_written: AtomicU64::new(0),
+            audit_failed: AtomicU64::new(0),
+            audit_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -209,6 +215,18 @@ impl Metrics {
     /// Counts a request that ended in a panic of ours.
     pub fn count_panic(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts lines that reached the audit log.
+    pub fn count_audit_written(&self, lines: usize, bytes: usize) {
+        self.audit_written
+            .fetch_add(lines as u64, Ordering::Relaxed);
+        self.audit_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an act that could not be written to the audit log.
+    pub fn count_audit_failed(&self) {
+        self.audit_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Writes all series that this struct holds.
@@ -276,6 +294,27 @@ impl Metrics {
             "Requests that ended in a defect of the server.",
         )
         .sample(&[], self.panics.load(Ordering::Relaxed) as f64);
+        let audit = [
+            (
+                "audit_written_total",
+                "Lines of the audit log.",
+                &self.audit_written,
+            ),
+            (
+                "audit_failed_total",
+                "Acts that could not be audited.",
+                &self.audit_failed,
+            ),
+            (
+                "audit_bytes_total",
+                "Bytes of the audit log.",
+                &self.audit_bytes,
+            ),
+        ];
+        for (name, help, count) in audit {
+            text.counter(name, help)
+                .sample(&[], count.load(Ordering::Relaxed) as f64);
+        }
     }
 
     fn expose_auth(&self, text: &mut Exposition) {

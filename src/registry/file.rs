@@ -11,7 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use super::atomic_file;
 use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
-use super::session_key;
+use super::key_file;
 use super::shared_file::{SharedFile, unwritable};
 use super::snapshot::Snapshot;
 use super::{Imported, OnCollision, StoreError, ToolStore};
@@ -74,20 +74,20 @@ impl FileStore {
         })
     }
 
-    /// What sessions are signed with, from the file `session.key` beside the store. A read-only
-    /// store without one has a key for this process alone.
+    /// The key of that name, from the file `{name}.key` beside the store. A read-only store without
+    /// one has a key for this process alone.
     ///
     /// # Errors
     /// When the file cannot be made, or holds no key.
-    pub fn session_key(&self) -> std::io::Result<[u8; 32]> {
+    pub fn key(&self, name: &str) -> std::io::Result<[u8; 32]> {
         let target = self.shared.target().map_err(std::io::Error::other)?;
         let folder = atomic_file::parent(&target);
-        let path = folder.join("session.key");
+        let path = folder.join(format!("{name}.key"));
         if self.shared.is_read_only() {
-            return Ok(session_key::load(&path)?.unwrap_or_else(random_bytes));
+            return Ok(key_file::load(&path)?.unwrap_or_else(random_bytes));
         }
         atomic_file::create_private_folder(folder)?;
-        session_key::load_or_create(&path)
+        key_file::load_or_create(&path)
     }
 
     /// The folder of the instance locks, beside the file.

@@ -7,9 +7,9 @@ mod decide;
 pub mod document;
 pub mod file;
 pub mod instance;
+mod key_file;
 mod members;
 pub mod postgres;
-mod session_key;
 mod shared_file;
 pub mod snapshot;
 #[cfg(test)]

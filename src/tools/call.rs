@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::ToolAnswer;
+use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
 use super::{Tools, content};
+use crate::audit::Action;
 use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
@@ -113,6 +115,9 @@ impl Called {
 /// Code to be run for a caller.
 pub(super) struct Execution<'a> {
     pub(super) kind: CallKind,
+    pub(super) action: Action,
+    /// The stored tool's.
+    pub(super) revision: Option<u64>,
     /// The guard's scope.
     pub(super) scope: String,
     /// For labels and logs.
@@ -169,9 +174,14 @@ impl Tools {
                     .authority
                     .permit_admin(context.caller, tool.name, token.as_deref())
                 {
-                    Err(denied) => Called::denied(denied),
+                    Err(denied) => {
+                        self.write_denied(context, tool.name, &denied);
+                        Called::denied(denied)
+                    }
                     Ok(permit) => match self.guard.admit(tool.name) {
-                        Err(refusal) => Called::refused(kind, refused(refusal)),
+                        Err(refusal) => {
+                            Called::refused(kind, self.rejected(context, tool.name, refusal))
+                        }
                         Ok(()) => act(self, context, arguments, permit),
                     },
                 }
@@ -199,6 +209,8 @@ impl Tools {
             context,
             &Execution {
                 kind: CallKind::Dynamic,
+                action: Action::Exec,
+                revision: Some(tool.revision),
                 scope: format!("dynamic.exec.{}", tool.name),
                 label: tool.name.as_str(),
                 definition: &tool.definition,
@@ -252,14 +264,21 @@ impl Tools {
             timeout: Duration::from_millis(definition.timeout_ms.min(self.settings.max_timeout_ms)),
             label: execution.label.to_owned(),
         };
-        self.engine.admit(job.image.as_ref(), &job.dependencies)?;
-        self.guard.admit(&execution.scope).map_err(refused)?;
+        self.engine
+            .admit(job.image.as_ref(), &job.dependencies)
+            .inspect_err(|failure| {
+                let event = context.event(execution.action, execution.label);
+                self.audit.deny(&event, failure.kind.as_str(), None);
+            })?;
+        let rejected = |refusal| self.rejected(context, &execution.scope, refusal);
+        self.guard.admit(&execution.scope).map_err(rejected)?;
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
         let slot = self
             .guard
             .enter(context.caller.principal(), acquire)
-            .map_err(refused)?;
+            .map_err(rejected)?;
+        let act = self.begin_run(context, execution)?;
         let ended = self
             .engine
             .run(&job, acquire, context.cancel, &mut NoClient);
@@ -272,7 +291,10 @@ impl Tools {
         if !ended.duration.is_zero() {
             self.metrics.observe_phase(Phase::Run, ended.duration);
         }
-        shape_result(definition, ended.outcome?, ended.duration)
+        let returned = ended.outcome;
+        let answer =
+            returned.and_then(|returned| shape_result(definition, returned, ended.duration));
+        end_run(act, answer, ended.duration)
     }
 }
 
@@ -291,7 +313,7 @@ impl Observer for NoClient {
     }
 }
 
-fn refused(refusal: Refusal) -> Failure {
+pub(super) fn refused(refusal: Refusal) -> Failure {
     let (kind, retry) = match refusal {
         Refusal::Busy { retry_after_ms } => (FailureKind::Busy, retry_after_ms),
         Refusal::RateLimited { retry_after_ms } => (FailureKind::RateLimited, retry_after_ms),

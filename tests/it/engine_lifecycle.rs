@@ -112,6 +112,7 @@ fn a_runner_whose_server_is_gone_ends_itself() {
         nano_cpus: 1_000_000_000,
         is_podman: false,
         labels: BTreeMap::new(),
+        layers_volume: "dynamic-mcp-layers".to_owned(),
     });
     for code in [
         None,

@@ -8,8 +8,10 @@
     clippy::indexing_slicing
 )]
 
+mod audit;
 mod auth;
 mod clients;
+mod dependencies;
 mod docker_errors;
 mod docker_suite;
 mod engine_checker;

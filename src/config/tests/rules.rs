@@ -456,6 +456,16 @@ fn plain_tcp_to_a_daemon_is_for_loopback() {
 }
 
 #[test]
+fn a_package_registry_s_token_names_its_registry() {
+    let token = ("MCP_SANDBOX_NPM_TOKEN_FILE", "/run/token");
+    let registry = ("MCP_SANDBOX_NPM_REGISTRY", "https://npm.example/");
+    refused(&[token], "MCP_SANDBOX_NPM_REGISTRY", "is missing");
+    let npm = config(&[token, registry]).engine.npm;
+    assert_eq!(npm.registry.as_deref(), Some("https://npm.example/"));
+    assert_eq!(npm.token_file, Some("/run/token".into()));
+}
+
+#[test]
 fn listeners_do_not_collide() {
     let ops = |env: &[(&str, &str)]| config(env).http.ops.map(|address| address.to_string());
     let port = ("MCP_OPS_PORT", "9000");

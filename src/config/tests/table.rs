@@ -144,10 +144,6 @@ fn parts_that_are_not_built_are_refused_by_name() {
                 let value = starts[0].replace("tcp://", "tcp://127.0.0.1:1");
                 assert!(gated(key, &value), "{key}={value}");
             }
-            // A switch that depends on others has a default, too: here `false`.
-            Availability::Later(_) if key == "MCP_AUDIT_ENABLED" => {
-                assert!(gated(key, "true") && !gated(key, "false"));
-            }
             Availability::Later(_) => assert!(gated(key, &another), "{key}={another}"),
         }
     }

@@ -20,7 +20,7 @@ use crate::engine::checker::Checkers;
 use crate::engine::conversation::await_ready;
 use crate::engine::forge::{Forge, ReadyCell};
 use crate::engine::labels::Kind;
-use crate::engine::one_shot::run_once;
+use crate::engine::one_shot::{Place, run_once};
 use crate::engine::pool::{Pool, PoolCounts};
 use crate::engine::{Check, Engine};
 
@@ -154,7 +154,8 @@ impl Engine for JailEngine {
     ) -> Ended {
         let limit = self.forge.settings.max_output_bytes;
         run_once(job, acquire, limit, cancel, observer, || {
-            self.acquire(job, acquire)
+            let cell = self.acquire(job, acquire)?;
+            Ok(Place { cell, layer: None })
         })
     }
 

@@ -8,12 +8,15 @@ use std::time::Duration;
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::base::text::clip;
+use dynamic_mcp::config::NpmConfig;
 use dynamic_mcp::docker::{Container, Daemon};
 use dynamic_mcp::domain::failure::{Failure, FailureKind};
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Ended, Job, Observer, Returned};
-use dynamic_mcp::engine::{DockerEngine, Engine, EngineSettings, PullPolicy};
+use dynamic_mcp::engine::{
+    DependencySettings, DockerEngine, Engine, EngineSettings, LayerKey, PackagePolicy, PullPolicy,
+};
 
 use super::{KnownOwners, daemon};
 
@@ -38,6 +41,19 @@ pub(crate) fn settings() -> EngineSettings {
         nano_cpus: 1_000_000_000,
         max_output_bytes: 200_000,
         warm_pool: 0,
+        dependencies: dependencies(NpmConfig::default()),
+    }
+}
+
+/// Packages from a registry on this machine, which the daemon's containers reach by its network.
+pub(crate) fn dependencies(npm: NpmConfig) -> DependencySettings {
+    let policy = PackagePolicy {
+        blocked: vec!["blocked".to_owned()],
+        max_dependencies: 32,
+    };
+    DependencySettings {
+        network: "host".to_owned(),
+        ..DependencySettings::new(policy, npm, LayerKey::new([7; 32]))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The key that sessions are signed with, beside the registry: one for all processes that share
+//! A key beside the registry, such as sessions are signed with: one for all processes that share
 //! the registry, and for their next starts.
 
 use std::io;
@@ -10,15 +10,15 @@ use super::atomic_file::{self, Version};
 use crate::base::ids::{hex, random_bytes, unhex};
 
 /// The key's size.
-pub(super) const SESSION_KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 /// A key in hexadecimal digits, and a line's end.
-const MAX_FILE_BYTES: u64 = 2 * SESSION_KEY_BYTES as u64 + 2;
+const MAX_FILE_BYTES: u64 = 2 * KEY_BYTES as u64 + 2;
 /// How long another process may take to make the key.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// The key in the file at `path`; a new one where there is no file. Never a key that another
 /// process does not get, too: the file appears whole, once.
-pub(super) fn load_or_create(path: &Path) -> io::Result<[u8; SESSION_KEY_BYTES]> {
+pub(super) fn load_or_create(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     if let Some(key) = load(path)? {
         return Ok(key);
     }
@@ -39,19 +39,20 @@ pub(super) fn load_or_create(path: &Path) -> io::Result<[u8; SESSION_KEY_BYTES]>
 }
 
 /// The key in the file at `path`, if there is one.
-pub(super) fn load(path: &Path) -> io::Result<Option<[u8; SESSION_KEY_BYTES]>> {
+pub(super) fn load(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let Some(file) = Version::open(path)? else {
         return Ok(None);
     };
     if std::fs::metadata(path)?.mode() & 0o077 != 0 {
         log::warn!(
-            "{} can be read by others, who can then name sessions: chmod 600",
+            "{} can be read by others, who can then do what its holder can: chmod 600",
             path.display()
         );
     }
     let text = file.read_text(MAX_FILE_BYTES)?;
     let key = unhex(text.trim_end()).and_then(|bytes| bytes.try_into().ok());
-    let unusable = || io::Error::other("it holds no key; remove it, and sessions begin anew");
+    let unusable =
+        || io::Error::other("it holds no key; remove it, and what it stands for begins anew");
     key.map(Some).ok_or_else(unusable)
 }
 

@@ -1,0 +1,133 @@
+//! One container of the daemon as a cell: what is sent, what is heard, how it ends.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::cell::{Cell, Exit, Heard, Output};
+use super::conversation::none_in_time;
+use super::disposal::Disposal;
+use super::images::unavailable;
+use crate::base::deadline::Deadline;
+use crate::docker::{self, Attached, Daemon, DockerError, EXCHANGE_TIMEOUT, State};
+use crate::domain::failure::{Failure, FailureKind};
+
+/// One container with its streams. Dropping it has it removed soon.
+pub(super) struct DockerCell {
+    disposal: Arc<Disposal>,
+    daemon: Arc<Daemon>,
+    id: String,
+    streams: Option<Attached>,
+}
+
+impl DockerCell {
+    /// Makes a container; it does not run yet.
+    pub(super) fn create(
+        daemon: &Arc<Daemon>,
+        disposal: &Arc<Disposal>,
+        spec: &Value,
+    ) -> Result<Self, DockerError> {
+        // Bounded apart from the caller's patience: a create cut off half-way would leave a
+        // container whose id nobody knows.
+        let id = daemon.create_container(spec, Deadline::after(EXCHANGE_TIMEOUT))?;
+        Ok(Self {
+            disposal: Arc::clone(disposal),
+            daemon: Arc::clone(daemon),
+            id,
+            streams: None,
+        })
+    }
+
+    /// Starts it, with its streams at hand.
+    pub(super) fn start(&mut self, deadline: Deadline) -> Result<(), Failure> {
+        // The daemon has made the container: from here on it is slow, not away.
+        let late_or_away = |error| match error {
+            DockerError::TimedOut => none_in_time(),
+            other => unavailable(&other),
+        };
+        let attached = self.daemon.attach(&self.id, deadline);
+        self.streams = Some(attached.map_err(late_or_away)?);
+        self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
+            // The runtime could not execute the command at all.
+            DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
+                FailureKind::Policy,
+                format!("the image cannot run tools: {message}; images need sh and Node.js 20 or newer"),
+            ),
+            other => late_or_away(other),
+        })
+    }
+}
+
+impl Drop for DockerCell {
+    fn drop(&mut self) {
+        self.streams = None;
+        if !self.id.is_empty() {
+            self.disposal.later(std::mem::take(&mut self.id));
+        }
+    }
+}
+
+impl Cell for DockerCell {
+    fn send(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Failure> {
+        let Some(streams) = &mut self.streams else {
+            return Ok(());
+        };
+        // A runner that has ended takes nothing; what it said before, `hear` still finds.
+        match streams.write(bytes, deadline) {
+            Err(DockerError::TimedOut) => {
+                let message = "the sandbox did not take its orders in time";
+                Err(Failure::new(FailureKind::Timeout, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn hear(
+        &mut self,
+        deadline: Deadline,
+        take: &mut dyn FnMut(Output<'_>),
+    ) -> Result<Heard, Failure> {
+        let Some(streams) = &mut self.streams else {
+            return Ok(Heard::End);
+        };
+        let read = streams.read(deadline, &mut |output| match output {
+            docker::Output::Stdout(bytes) => take(Output::Frames(bytes)),
+            docker::Output::Stderr(bytes) => take(Output::Printed(bytes)),
+        });
+        match read {
+            Ok(true) => Ok(Heard::Output),
+            Ok(false) => Ok(Heard::End),
+            Err(DockerError::TimedOut) => Ok(Heard::Silence),
+            // A daemon that dies resets its streams; `exit` then tells the two apart.
+            Err(DockerError::Unreachable(_)) => Ok(Heard::End),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    fn exit(&mut self, deadline: Deadline) -> Result<Exit, Failure> {
+        let asked = self.daemon.await_exit(&self.id, deadline);
+        let state = asked.and_then(|()| self.daemon.container_state(&self.id, deadline));
+        match state {
+            Ok(State::Exited(exit)) => Ok(Exit {
+                code: exit.code,
+                oom_killed: exit.oom_killed,
+            }),
+            Ok(State::Running) => {
+                let message = "the sandbox lost its connection: try again";
+                Err(Failure::new(FailureKind::EngineUnavailable, message))
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+    fn has_ended(&mut self) -> bool {
+        // A parked runner says nothing; one that did is not to be trusted.
+        !self.streams.as_mut().is_some_and(Attached::is_silent)
+    }
+
+    fn destroy(mut self: Box<Self>) {
+        // A daemon with output that nobody takes would wait with the kill.
+        self.streams = None;
+        let id = std::mem::take(&mut self.id);
+        self.disposal.now(&id);
+    }
+}
