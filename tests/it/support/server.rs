@@ -280,13 +280,6 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success(), "{line}");
 }
 
-/// Repeats until it holds and says how long that took.
-pub(crate) fn time_until(what: &str, holds: impl FnMut() -> bool) -> Duration {
-    let began = Instant::now();
-    await_that(what, holds);
-    began.elapsed()
-}
-
 fn collect(child: &mut Child) -> Arc<Mutex<String>> {
     let stderr = Arc::new(Mutex::new(String::new()));
     let (pipe, text) = (child.stderr.take().unwrap(), Arc::clone(&stderr));
