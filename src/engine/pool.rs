@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failure to make one, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often a stop asks whether the last cell is made.
+const STOP_CHECK: Duration = Duration::from_millis(5);
 
 /// Pause between two looks at whether the thread has ended.
 const STOP_PAUSE: Duration = Duration::from_millis(2);
@@ -54,6 +56,8 @@ struct Shelves {
     size: usize,
     /// `None` once stopped.
     parked: Mutex<Option<HashMap<ImageRef, VecDeque<Parked>>>>,
+    /// Whether a cell is being made; set under the lock of the shelves.
+    making: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -76,6 +80,7 @@ impl Pool {
             forge,
             size,
             parked: Mutex::new(Some(HashMap::new())),
+            making: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         });
@@ -191,6 +196,12 @@ impl Shelves {
     }
 
     fn make(&self, image: &ImageRef) -> bool {
+        let made = self.make_and_park(image);
+        self.making.store(false, Ordering::Release);
+        made
+    }
+
+    fn make_and_park(&self, image: &ImageRef) -> bool {
         let deadline = Deadline::after(MAKE_TIMEOUT);
         let kind = Kind::OneShot;
         match self
@@ -211,12 +222,14 @@ impl Shelves {
         }
     }
 
-    /// The image of the emptiest shelf that is not full.
+    /// The image of the emptiest shelf that is not full; it is now being made.
     fn shortest(&self) -> Option<ImageRef> {
         let shelves = self.lock();
         let shelves = shelves.iter().flatten();
         let (image, shelf) = shelves.min_by_key(|(_, shelf)| shelf.len())?;
-        (shelf.len() < self.size).then(|| image.clone())
+        let wanted = (shelf.len() < self.size).then(|| image.clone());
+        self.making.store(wanted.is_some(), Ordering::Release);
+        wanted
     }
 
     fn take(&self, image: &ImageRef) -> Option<ReadyCell> {
