@@ -16,6 +16,7 @@
 //! | [`docker`] | the Engine API by hand |
 //! | [`registry`] | where tools are kept; live instances |
 //! | [`auth`] | who a caller is and what it may do |
+//! | [`audit`] | the log of acts: what is written, its chain, its proof |
 //! | [`guard`] | how many runs at once, how often |
 //! | [`schema`] | JSON Schema 2020-12 |
 //! | [`config`] | one table of settings, what was given, the typed result |
@@ -24,8 +25,8 @@
 //! | [`base`] | what std lacks |
 //!
 //! Imports point one way: `cli → app → http, stdio → gate → mcp → tools → engine → docker,
-//! registry, auth, guard → config, metrics, schema → domain → base`; neighbours do not know each
-//! other.
+//! registry, auth, audit, guard → config, metrics, schema → domain → base`; neighbours do not
+//! know each other.
 //!
 //! # One call
 //!
@@ -54,6 +55,7 @@
 //! *Principal*: who is asking.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod base;
 pub mod cli;

@@ -3,8 +3,10 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::audit_log::record_engine;
 use super::engine_choice::{Surroundings, start_engine};
 use super::store::Registry;
+use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
 use crate::domain::failure::{Failure, FailureKind};
@@ -19,6 +21,7 @@ pub(super) struct LateEngine {
     surroundings: Surroundings,
     owners: Arc<dyn Owners>,
     registry: Registry,
+    audit: Audit,
     /// Held while it starts.
     starting: Mutex<()>,
     started: OnceLock<Arc<dyn Engine>>,
@@ -30,12 +33,14 @@ impl LateEngine {
         surroundings: Surroundings,
         owners: Arc<dyn Owners>,
         registry: Registry,
+        audit: Audit,
     ) -> Self {
         Self {
             config,
             surroundings,
             owners,
             registry,
+            audit,
             starting: Mutex::new(()),
             started: OnceLock::new(),
         }
@@ -54,6 +59,9 @@ impl LateEngine {
         let surroundings = self.surroundings.clone();
         let started = start_engine(&self.config, surroundings, owners, &self.registry);
         let (engine, reason) = started
+            .and_then(|(engine, reason)| {
+                record_engine(&self.audit, &*engine).map(|()| (engine, reason))
+            })
             .map_err(|error| Failure::new(FailureKind::EngineUnavailable, error.to_string()))?;
         log::info!(
             "engine {}{}",

@@ -1,5 +1,6 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
+mod audit_log;
 mod engine_choice;
 mod late_engine;
 mod over_stdio;
@@ -11,9 +12,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Authority;
+use crate::audit::{Audit, OpenError};
+use crate::auth::{Authority, KeysError, Reach};
+use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
-use crate::base::secret::Secret;
 use crate::base::sys;
 use crate::config::{Config, GuardConfig, Transport};
 use crate::engine::jail::JailRefusal;
@@ -29,6 +31,7 @@ pub use engine_choice::Surroundings;
 pub use over_stdio::StdioApp;
 pub use store::{database_options, open_store};
 
+use audit_log::{RegistryWatch, open_audit, record_engine};
 use engine_choice::start_engine;
 use late_engine::LateEngine;
 use owners::Instance;
@@ -37,10 +40,10 @@ use upkeep::{Upkeep, check_all};
 
 /// How long one look at readiness may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// What is left for the answers of cancelled runs, and for their containers to go.
+/// What is left after the grace: for the answers of cancelled runs, and for all containers to go.
 /// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
-const LAST_REMOVALS: Duration = Duration::from_secs(5);
+const LAST_REMOVALS: Duration = Duration::from_secs(8);
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -57,6 +60,12 @@ pub enum StartError {
     Stdio(std::io::Error),
     /// The operating system refused something basic.
     System(std::io::Error),
+    /// Tokens could never be checked.
+    Keys(KeysError),
+    /// The audit log cannot be opened.
+    Audit(OpenError),
+    /// The start itself cannot be audited.
+    Unaudited,
     /// The server cannot listen.
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
@@ -89,6 +98,11 @@ impl fmt::Display for StartError {
             }
             Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
             Self::System(error) => write!(formatter, "the system refuses: {error}"),
+            Self::Keys(error) => write!(formatter, "{error}"),
+            Self::Audit(error) => write!(formatter, "{error}"),
+            Self::Unaudited => formatter.write_str(
+                "the start cannot be audited; see the log, or set MCP_AUDIT_FAIL_CLOSED=false",
+            ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
             Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
@@ -101,6 +115,7 @@ impl std::error::Error for StartError {}
 /// What both transports stand on.
 struct Core {
     config: Config,
+    audit: Audit,
     mcp: mcp::Server,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
@@ -126,36 +141,58 @@ impl Core {
         surroundings: Surroundings,
         opened: Opened,
     ) -> Result<Self, StartError> {
+        if config.transport == Transport::Http {
+            opened.instance.register()?;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let audit = open_audit(&config, &*opened.instance, &metrics)?;
+        Self::build_audited(config, surroundings, opened, metrics, audit.clone())
+            .inspect_err(|_| audit.stop())
+    }
+
+    fn build_audited(
+        config: Config,
+        surroundings: Surroundings,
+        opened: Opened,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+    ) -> Result<Self, StartError> {
         let (registry, owners) = (opened.registry, opened.instance);
         let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
         let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
-                owners.register()?;
                 let key = registry.session_key()?;
                 let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
                 let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
+                record_engine(&audit, &*engine)?;
                 (Some(sessions), engine, reason)
             }
             Transport::Stdio => {
-                let late =
-                    LateEngine::new(config.clone(), surroundings, as_owners, registry.clone());
+                let late = LateEngine::new(
+                    config.clone(),
+                    surroundings,
+                    as_owners,
+                    registry.clone(),
+                    audit.clone(),
+                );
                 (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
         let store = registry.store();
-        let metrics = Arc::new(Metrics::default());
         let guard = Arc::new(Guard::new(guard_limits(&config.guard, config.http.workers)));
-        let authority = Authority::new(admin_token(&config));
+        let authority = Authority::open(&config.auth, reach(&config)).map_err(StartError::Keys)?;
         let tools = Arc::new(Tools::new(
             Arc::clone(&store),
             Arc::clone(&engine),
             Arc::clone(&guard),
             authority.clone(),
             Arc::clone(&metrics),
+            audit.clone(),
             tool_settings(&config),
         ));
         Ok(Self {
             config,
+            audit,
             mcp: mcp::Server::new(Arc::clone(&tools), sessions),
             tools,
             engine,
@@ -173,9 +210,11 @@ impl Core {
 /// A running server.
 pub struct App {
     config: Config,
+    audit: Audit,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
     engine_reason: Option<String>,
+    authority: Authority,
     readiness: Arc<Readiness>,
     place: String,
     store: Arc<dyn ToolStore>,
@@ -203,27 +242,40 @@ impl App {
         let listener = listen(&config.http).map_err(StartError::Http)?;
         let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
-        readiness.publish(check_all(&*core.engine, &*core.store));
+        let checks = check_all(&*core.engine, &*core.store, &core.authority, &core.audit);
+        readiness.publish(checks);
         let services = Services {
             mcp: core.mcp,
-            authority: core.authority,
+            authority: core.authority.clone(),
+            audit: core.audit.clone(),
             metrics: Arc::clone(&core.metrics),
             guard: core.guard,
             engine: Arc::clone(&core.engine),
             store: Arc::clone(&core.store),
             readiness: Arc::clone(&readiness),
         };
-        let upkeep = Upkeep::start(&core.engine, &core.store, &readiness, &core.metrics)?;
+        let watch = RegistryWatch::new(core.audit.clone(), Arc::clone(&core.store));
+        let upkeep = Upkeep::start(
+            &core.engine,
+            &core.authority,
+            &readiness,
+            &core.metrics,
+            watch,
+        )?;
         let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
-            core.engine.stop(Deadline::after(LAST_REMOVALS));
-            core.owners.retire();
+            if core.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+                core.owners.retire();
+            }
+            core.audit.stop();
             StartError::Http(error)
         })?;
         Ok(Self {
             config: core.config,
+            audit: core.audit,
             tools: core.tools,
             engine: core.engine,
             engine_reason: core.engine_reason,
+            authority: core.authority,
             readiness,
             place: core.place,
             store: core.store,
@@ -241,11 +293,6 @@ impl App {
         let engine = self.engine.probe(deadline);
         let image = self.engine.probe_image(deadline);
         let tools = self.store.snapshot().tools().len();
-        let access = if self.config.auth.admin_token.is_some() {
-            "no authentication; admin acts need the admin token"
-        } else {
-            "no authentication: every caller on this machine is admin"
-        };
         let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
@@ -254,7 +301,7 @@ impl App {
              \x20 engine    {}: {state}{}{}\n\
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
-             \x20 access    {access}\n\
+             \x20 access    {}\n\
              \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
@@ -262,6 +309,7 @@ impl App {
             reason.unwrap_or_default(),
             image.detail,
             self.place,
+            self.authority.summary(),
         )
     }
 
@@ -280,22 +328,26 @@ impl App {
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
+        let end = Deadline::after(self.config.shutdown_grace + LAST_REMOVALS);
         while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.tools.cancel_runs();
         self.upkeep.stop();
         self.http.stop(LAST_ANSWERS);
-        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+        if self.engine.stop(end) == 0 {
             self.owners.retire();
         }
+        self.audit.stop();
     }
 }
 
-/// On stdio the spawning user is admin, unless the token is asked for there, too.
-fn admin_token(config: &Config) -> Option<Secret> {
-    let token = config.auth.admin_token.clone();
-    token.filter(|_| config.transport == Transport::Http || config.auth.admin_token_required)
+fn reach(config: &Config) -> Reach {
+    match config.transport {
+        Transport::Stdio => Reach::Pipe,
+        Transport::Http if is_loopback(config.http.bind.ip()) => Reach::Loopback,
+        Transport::Http => Reach::Public,
+    }
 }
 
 fn guard_limits(config: &GuardConfig, workers: usize) -> GuardLimits {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
 use super::{CHECK_TIMEOUT, Core, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings};
-use crate::auth::Presented;
+use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -18,11 +18,15 @@ use crate::tools::Tools;
 
 /// How long a client stays that came for more than to ask.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long cancelled runs may take to be gone: a busy daemon needs seconds to start a container
+/// and to remove it, and before that nothing else can be known to be gone.
+const LAST_RUNS: Duration = Duration::from_secs(20);
 /// How often the end of the last runs is looked for.
 const LAST_RUNS_CHECK: Duration = Duration::from_millis(5);
 
 /// A running server with one client.
 pub struct StdioApp {
+    audit: Audit,
     tools: Arc<Tools>,
     engine: Arc<dyn Engine>,
     owners: Arc<dyn Instance>,
@@ -47,7 +51,7 @@ impl StdioApp {
     /// [`StartError`].
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         let core = Core::build(config, surroundings)?;
-        let caller = core.authority.let_in(Presented::default());
+        let caller = core.authority.local_caller();
         let limits = StdioLimits {
             max_line_bytes: core.config.http.max_request_bytes,
             workers: core.config.http.workers,
@@ -62,6 +66,7 @@ impl StdioApp {
         let (server, gone) =
             StdioServer::start(core.mcp, caller, limits).map_err(StartError::Stdio)?;
         Ok(Self {
+            audit: core.audit,
             tools: core.tools,
             engine: core.engine,
             owners: core.owners,
@@ -81,16 +86,17 @@ impl StdioApp {
     pub fn stop(self) {
         self.tools.drain();
         self.tools.cancel_runs();
-        let removals = Deadline::after(LAST_REMOVALS);
-        while self.tools.unfinished_runs() > 0 && removals.remaining().is_some() {
+        let runs = Deadline::after(LAST_RUNS);
+        while self.tools.unfinished_runs() > 0 && runs.remaining().is_some() {
             std::thread::sleep(LAST_RUNS_CHECK);
         }
         if !self.server.finish(Deadline::after(LAST_ANSWERS)) {
             log::warn!("the last answers were not taken");
         }
-        if self.engine.stop(removals) == 0 {
+        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
             self.owners.retire();
         }
+        self.audit.stop();
     }
 }
 

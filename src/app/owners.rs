@@ -1,5 +1,5 @@
-//! This instance and the others, for the engine: known by lock files beside a registry in a file, by
-//! leases in a database.
+//! This instance and the others, for the engine: known by lock files beside a registry in a file,
+//! by leases in a database.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::audit_log::{RegistryWatch, check_audit};
 use super::{CHECK_TIMEOUT, StartError};
+use crate::audit::Audit;
+use crate::auth::Authority;
 use crate::base::deadline::Deadline;
 use crate::engine::Engine;
 use crate::http::{Readiness, ReadyCheck};
@@ -18,12 +21,17 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const TIDY_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) const TIDY_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<ReadyCheck> {
+pub(super) fn check_all(
+    engine: &dyn Engine,
+    store: &dyn ToolStore,
+    authority: &Authority,
+    audit: &Audit,
+) -> Vec<ReadyCheck> {
     let deadline = Deadline::after(CHECK_TIMEOUT);
     let probe = engine.probe(deadline);
     let image = engine.probe_image(deadline);
     let registry = store.health();
-    vec![
+    let mut checks = vec![
         ReadyCheck {
             name: "registry",
             ready: registry.is_ok(),
@@ -40,7 +48,14 @@ pub(super) fn check_all(engine: &dyn Engine, store: &dyn ToolStore) -> Vec<Ready
             ready: image.ready,
             detail: image.detail,
         },
-    ]
+    ];
+    checks.extend(authority.keys_health().map(|keys| ReadyCheck {
+        name: "keys",
+        ready: keys.is_fit(),
+        detail: keys.to_string(),
+    }));
+    checks.extend(check_audit(audit));
+    checks
 }
 
 /// The background threads: one looks at readiness, one tidies up.
@@ -52,16 +67,19 @@ pub(super) struct Upkeep {
 impl Upkeep {
     pub(super) fn start(
         engine: &Arc<dyn Engine>,
-        store: &Arc<dyn ToolStore>,
+        authority: &Authority,
         readiness: &Arc<Readiness>,
         metrics: &Arc<Metrics>,
+        watch: RegistryWatch,
     ) -> Result<Self, StartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let checks = {
-            let (engine, store) = (Arc::clone(engine), Arc::clone(store));
-            let readiness = Arc::clone(readiness);
+            let (engine, readiness) = (Arc::clone(engine), Arc::clone(readiness));
+            let authority = authority.clone();
             every(CHECK_INTERVAL, "checks", &stop, move || {
-                readiness.publish(check_all(&*engine, &*store));
+                let checks = check_all(&*engine, &*watch.store, &authority, &watch.audit);
+                readiness.publish(checks);
+                watch.look();
             })
         };
         let tidy = {

@@ -1,128 +1,144 @@
-//! Who a caller is and what it may do. One rule: everybody who is let in may list and call; admin
-//! acts need the admin token where one is configured. Tokens of identity providers come later.
+//! Who a caller is and what it may do. Authenticating ends in a [`Caller`], authorizing in a permit
+//! or in what was missing; both can be made here alone. Knows no HTTP.
+//!
+//! One rule: whoever is let in may list and call; admin acts need the admin scope or the admin
+//! token ([`rule`]). A token of the issuer is verified by the issuer's keys, which one
+//! background thread keeps current.
+
+mod authenticator;
+mod authority;
+mod bearer;
+mod jwks;
+mod jwt;
+mod keys;
+mod provider;
+mod rule;
+mod throttle;
+mod token_cache;
+
+use std::fmt;
+use std::sync::Arc;
 
 use crate::base::secret::Secret;
 use crate::domain::principal::Principal;
 
+pub use authority::{Authority, Reach};
+pub use jwks::{KeysError, TrustError};
+pub use jwt::TokenFault;
+pub use rule::{Action, Ground, Missing};
+
+use jwt::Identity;
+use rule::AdminToken;
+
 /// What a request brought to prove itself with.
 #[derive(Clone, Debug, Default)]
 pub struct Presented {
+    /// The header `Authorization`.
+    pub authorization: Option<Secret>,
     /// The header `x-mcp-admin-token`.
     pub admin_token: Option<Secret>,
 }
 
-/// A caller whose request was let in; only [`Authority::let_in`] makes one.
+/// A caller whose request was let in; only [`Authority::admit`] makes one.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    principal: Principal,
-    presented: Presented,
+    identity: Arc<Identity>,
+    token: Option<[u8; 32]>,
+    admin_header: AdminToken,
 }
 
 impl Caller {
     /// Who it is.
     pub fn principal(&self) -> &Principal {
-        &self.principal
+        &self.identity.principal
+    }
+
+    /// The program that acts for the principal: `client_id`, `azp` or `sub` of its token.
+    pub fn client(&self) -> &str {
+        &self.identity.client
+    }
+
+    /// The scopes of its token.
+    pub fn scopes(&self) -> &[String] {
+        &self.identity.scopes
+    }
+
+    /// SHA-256 of its token, to tell tokens apart without keeping one.
+    pub fn token_digest(&self) -> Option<&[u8; 32]> {
+        self.token.as_ref()
     }
 }
 
 /// Proof that a caller may do admin acts; only [`Authority::permit_admin`] makes one.
 #[derive(Clone, Copy, Debug)]
-pub struct AdminPermit(());
+pub struct AdminPermit(Ground);
 
-/// Why a caller may not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// An admin token is needed, and none came.
-    AdminTokenMissing,
-    /// The admin token that came is not the configured one.
-    AdminTokenWrong,
-}
-
-impl std::fmt::Display for Denied {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::AdminTokenMissing => {
-                "this needs the admin token: send it in the header x-mcp-admin-token"
-            }
-            Self::AdminTokenWrong => "the admin token is wrong",
-        })
+impl AdminPermit {
+    /// Why it may.
+    pub fn ground(self) -> Ground {
+        self.0
     }
 }
 
-/// The operator's rule.
-#[derive(Clone, Debug)]
-pub struct Authority {
-    admin_token: Option<Secret>,
+/// Why a request is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A token is needed, and none came.
+    NoToken,
+    /// What came cannot be a token; why.
+    Malformed(&'static str),
+    /// The token is not valid here.
+    Invalid(TokenFault),
+    /// The token is valid, and lacks a scope.
+    Denied(Denied),
+    /// No token can be verified now: the issuer's keys cannot be had.
+    NoKeys,
 }
 
-impl Authority {
-    /// Without an admin token every caller is admin.
-    pub fn new(admin_token: Option<Secret>) -> Self {
-        Self { admin_token }
-    }
-
-    /// Whether every caller is admin.
-    pub fn everybody_is_admin(&self) -> bool {
-        self.admin_token.is_none()
-    }
-
-    /// Lets a request in.
-    pub fn let_in(&self, presented: Presented) -> Caller {
-        Caller {
-            principal: Principal::local(),
-            presented,
-        }
-    }
-
-    /// Whether `caller` may do admin acts; `argument` is the `adminToken` that old clients send
-    /// among a tool's arguments.
-    ///
-    /// # Errors
-    /// What was missing.
-    pub fn permit_admin(
-        &self,
-        caller: &Caller,
-        argument: Option<&str>,
-    ) -> Result<AdminPermit, Denied> {
-        let Some(token) = &self.admin_token else {
-            return Ok(AdminPermit(()));
-        };
-        let header = caller.presented.admin_token.as_ref().map(Secret::reveal);
-        match header.or(argument) {
-            None => Err(Denied::AdminTokenMissing),
-            Some(guess) if token.matches(guess) => Ok(AdminPermit(())),
-            Some(_) => Err(Denied::AdminTokenWrong),
+impl Refused {
+    /// For metrics and the audit log: a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "missing",
+            Self::Malformed(_) => "malformed",
+            Self::Invalid(fault) => fault.reason(),
+            Self::Denied(_) => "scope",
+            Self::NoKeys => "keys_unavailable",
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn admin_by_token_in_header_or_argument() {
-        let authority = Authority::new(Some(Secret::new("open")));
-        let check = |header: Option<&str>, argument: Option<&str>, expected: Option<Denied>| {
-            let presented = Presented {
-                admin_token: header.map(Secret::new),
-            };
-            let caller = authority.let_in(presented);
-            let denied = authority.permit_admin(&caller, argument).err();
-            assert_eq!(denied, expected, "{header:?} {argument:?}");
-        };
-        check(None, None, Some(Denied::AdminTokenMissing));
-        check(Some("open"), None, None);
-        check(None, Some("open"), None);
-        check(Some("shut"), Some("open"), Some(Denied::AdminTokenWrong));
-        check(None, Some(""), Some(Denied::AdminTokenWrong));
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoToken => formatter.write_str("this server needs a bearer token"),
+            Self::Malformed(why) => formatter.write_str(why),
+            Self::Invalid(fault) => write!(formatter, "{fault}"),
+            Self::Denied(denied) => write!(formatter, "{denied}"),
+            Self::NoKeys => formatter
+                .write_str("the issuer's keys cannot be had now, so that no token can be checked"),
+        }
     }
+}
 
-    #[test]
-    fn without_a_token_everybody_is_admin() {
-        let authority = Authority::new(None);
-        let caller = authority.let_in(Presented::default());
-        assert!(authority.permit_admin(&caller, None).is_ok());
-        assert!(authority.everybody_is_admin());
+impl From<TokenFault> for Refused {
+    fn from(fault: TokenFault) -> Self {
+        Self::Invalid(fault)
+    }
+}
+
+/// Why a caller may not, in words for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What is missing.
+    pub missing: Missing,
+    /// All scopes that the act needs, where a token with more scopes would do.
+    pub scopes: Vec<String>,
+    text: String,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
     }
 }

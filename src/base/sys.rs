@@ -2,8 +2,11 @@
 //! `engine/jail` only; every block is listed in `audit.md`.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// The signals that ask a server to end.
@@ -69,4 +72,47 @@ pub fn raise_open_file_limit() -> u64 {
         }
     }
     limit.rlim_cur
+}
+
+/// What a file system has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Whether nothing may be written.
+    pub read_only: bool,
+}
+
+/// What the file system that holds `path` has left.
+///
+/// # Errors
+/// As the kernel says.
+pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut stats = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends in NUL and outlives the call; `stats` is written whole on success, and
+    // read only then.
+    let stats = unsafe {
+        if libc::statvfs(path.as_ptr(), stats.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        stats.assume_init()
+    };
+    Ok(DiskSpace {
+        free_bytes: stats.f_bavail.saturating_mul(stats.f_frsize),
+        read_only: stats.f_flag & libc::ST_RDONLY != 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_of_a_folder_and_of_nothing() {
+        assert!(!disk_space(&std::env::temp_dir()).unwrap().read_only);
+        assert!(disk_space(Path::new("/proc")).unwrap().free_bytes == 0);
+        let missing = disk_space(Path::new("/no/such/folder")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -104,8 +104,8 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Command::Doctor, "doctor", "", (0, 0), "check what the server needs").later(),
     row(Command::Verify, "verify", "", (0, MAX_FILES), "check a registry's tools").later(),
     row(Command::Record, "record", "", (0, MAX_FILES), "record a client's session").later(),
-    row(Command::AuditVerify, "audit verify", "FILE…", (1, MAX_FILES),
-        "prove that audit logs are unbroken").later(),
+    row(Command::AuditVerify, "audit verify", "FILE… [--head HASH]", (1, MAX_FILES),
+        "prove that an audit log is whole"),
     row(Command::Healthcheck, "healthcheck", "", (0, 0), "ask a running server for /readyz"),
 ];
 
@@ -120,6 +120,8 @@ pub struct Invocation {
     pub flags: Vec<GivenFlag>,
     /// `--env-file`.
     pub env_file: Option<String>,
+    /// `--head` of `audit verify`.
+    pub head: Option<String>,
     /// What is wrong so far; [`Invocation::load`] reports it with the rest.
     pub problems: Problems,
 }
@@ -142,11 +144,16 @@ impl Invocation {
         let mut splitter = Splitter::default();
         splitter.split(arguments);
         let (command, arguments) = splitter.command();
+        if splitter.head.is_some() && command != Command::AuditVerify {
+            let fault = Fault::Unknown { nearest: None };
+            splitter.problems.push(Problem::new("--head", fault));
+        }
         Self {
             command,
             arguments,
             flags: splitter.flags,
             env_file: splitter.env_file,
+            head: splitter.head,
             problems: splitter.problems,
         }
     }
@@ -171,6 +178,7 @@ struct Splitter {
     words: Vec<(usize, String)>,
     flags: Vec<GivenFlag>,
     env_file: Option<String>,
+    head: Option<String>,
     asked: Option<Command>,
     problems: Problems,
 }
@@ -211,18 +219,22 @@ impl Splitter {
     }
 
     fn flag(&mut self, name: &str, value: Option<String>) {
-        if name != "--env-file" {
-            let (name, value) = (name.to_owned(), value.map(Secret::new));
-            return self.flags.push(GivenFlag { name, value });
-        }
+        let (place, allowed) = match name {
+            "--env-file" => (&mut self.env_file, "the path of a file"),
+            "--head" => (&mut self.head, "the hash of a line"),
+            _ => {
+                let (name, value) = (name.to_owned(), value.map(Secret::new));
+                return self.flags.push(GivenFlag { name, value });
+            }
+        };
         let fault = match value {
             None => Fault::FlagWithoutValue,
-            Some(path) if path.is_empty() => Fault::Empty {
-                allowed: "the path of a file".to_owned(),
+            Some(text) if text.is_empty() => Fault::Empty {
+                allowed: allowed.to_owned(),
             },
-            Some(_) if self.env_file.is_some() => Fault::GivenTwice,
-            Some(path) => {
-                self.env_file = Some(path);
+            Some(_) if place.is_some() => Fault::GivenTwice,
+            Some(text) => {
+                *place = Some(text);
                 return;
             }
         };
@@ -321,6 +333,11 @@ mod tests {
         );
         check(&["call", "a", "--", "--1"], Command::Call, &["a", "--1"]);
         check(&["--nonsense", "x", "--help"], Command::Help, &[]);
+        check(
+            &["audit", "verify", "--head", "00", "a", "b"],
+            Command::AuditVerify,
+            &["a", "b"],
+        );
         check(&["-V"], Command::Version, &[]);
         check(&["--version", "--help"], Command::Help, &[]);
         check(&["no-such", "-h"], Command::Help, &[]);
@@ -380,9 +397,11 @@ mod tests {
         );
         check(&["doctor"], "doctor: not available yet: this command");
         check(
-            &["audit", "verify", "f"],
-            "audit verify: not available yet: this command",
+            &["audit", "verify"],
+            "audit verify: wrong arguments; usage: dynamic-mcp audit verify FILE… [--head HASH]",
         );
+        check(&["audit", "verify", "f", "--head"], "--head: needs a value");
+        check(&["serve", "--head", "1"], "--head: is unknown; see --help");
         check(&["--env-file"], "--env-file: needs a value");
         check(
             &["--env-file="],

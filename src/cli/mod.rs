@@ -2,6 +2,7 @@
 //! 1 failed, 2 asked wrongly).
 
 pub mod args;
+mod audit;
 mod call;
 mod client;
 pub mod config;
@@ -42,6 +43,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             serve::serve(loaded, surroundings)
         }
         Command::Config => print(&config::config_text(&loaded)),
+        Command::AuditVerify => audit::verify(&invocation.arguments, invocation.head.as_deref()),
         Command::Healthcheck => healthcheck::healthcheck(&loaded.config),
         Command::Call => call::call(&loaded.config, argument(0).unwrap_or_default(), argument(1)),
         Command::Migrate => migrate::migrate(&loaded.config),

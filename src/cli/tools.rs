@@ -1,5 +1,5 @@
-//! The `tools export` and `tools import` commands: the configured registry to and from a file, which
-//! any backend, another server and the original read and write alike.
+//! The `tools export` and `tools import` commands: the configured registry to and from a file,
+//! which any backend, another server and the original read and write alike.
 
 use std::path::Path;
 use std::process::ExitCode;

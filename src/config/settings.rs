@@ -272,8 +272,6 @@ const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
 const SANDBOXES: &str = "long-lived sandboxes";
-const JWT: &str = "JWT authentication";
-const AUDIT: &str = "the audit log";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -410,7 +408,7 @@ pub static SETTINGS: &[Setting] = &[
         "length of that window"),
 
     row(Auth, "MCP_AUTH_MODE", Choice(&["none", "jwt"]), Is("none"),
-        "how callers prove who they are; none on loopback only").later_for(JWT, &["jwt"]),
+        "how callers prove who they are; none on loopback only"),
     row(Auth, "MCP_ALLOW_UNAUTHENTICATED", Bool, Is("false"),
         "allow MCP_AUTH_MODE=none on an address others can reach"),
     row(Auth, "MCP_REQUIRE_ADMIN_TOKEN", Bool, Depends("true when enterprise+http+jwt, else false"),
@@ -418,33 +416,32 @@ pub static SETTINGS: &[Setting] = &[
     row(Auth, "MCP_ADMIN_TOKEN", Kind::Token, Unset,
         "secret that allows changing tools; as a flag it shows in ps: use the file form"),
     row(Auth, "MCP_AUTH_JWKS_URL", Url(&["https", "http", "file"]), Unset,
-        "the issuer's keys; required with jwt; http:// on loopback only").later(JWT),
+        "the issuer's keys; required with jwt; http:// on loopback only"),
     row(Auth, "MCP_AUTH_ISSUER", Text(2048), Unset,
-        "the iss a token must have; required with jwt").later(JWT),
+        "the iss a token must have; required with jwt"),
     row(Auth, "MCP_AUTH_AUDIENCE", Text(2048), Unset,
-        "the aud a token must have; required with jwt").later(JWT),
+        "the aud a token must have; required with jwt"),
     row(Auth, "MCP_AUTH_CA_FILE", Path, Depends("$SSL_CERT_FILE, else the system bundle"),
-        "roots to trust for the keys' URL").later(JWT),
+        "roots to trust for the keys' URL"),
     row(Auth, "MCP_AUTH_REQUIRED_SCOPES", Csv(Item::Scope), Unset,
-        "scopes every token must have").later(JWT),
+        "scopes every token must have"),
     row(Auth, "MCP_AUTH_ADMIN_SCOPE", Kind::Scope, Is("mcp.admin"),
-        "scope that stands in for the admin token").later(JWT),
+        "scope that stands in for the admin token"),
 
     row(Audit, "MCP_AUDIT_ENABLED", Bool, Depends("true in enterprise, else false"),
-        "write the audit log").later(AUDIT),
+        "write the audit log"),
     row(Audit, "MCP_AUDIT_FILE", Path,
         Depends(".dynamic-mcp/audit.log; on stdio under $XDG_DATA_HOME/dynamic-mcp"),
-        "the log's file").later(AUDIT),
+        "the log's file"),
     row(Audit, "MCP_AUDIT_MAX_EVENT_BYTES", int(1000, 1_000_000), Is("20000"),
-        "longest line").later(AUDIT),
+        "longest line"),
     row(Audit, "MCP_AUDIT_MAX_FILE_BYTES", int(1000, 1_000_000_000), Is("10000000"),
-        "size at which a new file starts").later(AUDIT),
-    row(Audit, "MCP_AUDIT_MAX_FILES", int(1, 100), Is("5"), "old files kept").later(AUDIT),
+        "size at which a new file starts"),
+    row(Audit, "MCP_AUDIT_MAX_FILES", int(1, 100), Is("5"), "old files kept"),
     row(Audit, "MCP_AUDIT_FAIL_CLOSED", Bool, Is("true"),
-        "refuse an act that cannot be audited").later(AUDIT),
+        "refuse an act that cannot be audited"),
     row(Audit, "MCP_AUDIT_SYNC", Choice(&["group", "each"]), Is("group"),
-        "group: an act waits for the write, fsync follows within 50 ms; each: it waits for fsync")
-        .later(AUDIT),
+        "group: an act waits for the write, fsync follows within 50 ms; each: it waits for fsync"),
 
     row(Experimental, "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", Bool, Is("false"),
         "attach other MCP servers; enterprise only, needs an admin token").later(UPSTREAM),

@@ -223,9 +223,9 @@ impl Engine for DockerEngine {
     }
 
     fn stop(&self, deadline: Deadline) -> usize {
-        self.pool.stop(deadline);
+        let making = self.pool.stop(deadline);
         self.checkers.clear();
-        let left = self.layers.stop(deadline) + self.forge.disposal.finish(deadline);
+        let left = making + self.layers.stop(deadline) + self.forge.disposal.finish(deadline);
         if left > 0 {
             log::warn!("{left} containers are left to the next start");
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,8 +26,6 @@ const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failure to make one, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How often a stop asks whether the last cell is made.
-const STOP_CHECK: Duration = Duration::from_millis(5);
 
 /// Pause between two looks at whether the thread has ended.
 const STOP_PAUSE: Duration = Duration::from_millis(2);
@@ -56,8 +54,6 @@ struct Shelves {
     size: usize,
     /// `None` once stopped.
     parked: Mutex<Option<HashMap<ImageRef, VecDeque<Parked>>>>,
-    /// Whether a cell is being made; set under the lock of the shelves.
-    making: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -80,7 +76,6 @@ impl Pool {
             forge,
             size,
             parked: Mutex::new(Some(HashMap::new())),
-            making: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         });
@@ -132,8 +127,9 @@ impl Pool {
         self.nudge();
     }
 
-    /// Empties the shelves for good, and waits for the cell that is being made.
-    pub(super) fn stop(&self, deadline: Deadline) {
+    /// Empties the shelves for good, and waits for the cell that is being made; how many still are
+    /// at the deadline.
+    pub(super) fn stop(&self, deadline: Deadline) -> usize {
         let parked = self.shelves.lock().take();
         drop(parked);
         self.nudge();
@@ -143,13 +139,14 @@ impl Pool {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         while filler.as_ref().is_some_and(|thread| !thread.is_finished()) {
             if deadline.remaining().is_none() {
-                return;
+                return 1;
             }
             std::thread::sleep(STOP_PAUSE);
         }
         if let Some(Err(_)) = filler.take().map(JoinHandle::join) {
             log::error!("the thread that parks sandboxes had panicked");
         }
+        0
     }
 
     pub(super) fn counts(&self) -> PoolCounts {
@@ -196,12 +193,6 @@ impl Shelves {
     }
 
     fn make(&self, image: &ImageRef) -> bool {
-        let made = self.make_and_park(image);
-        self.making.store(false, Ordering::Release);
-        made
-    }
-
-    fn make_and_park(&self, image: &ImageRef) -> bool {
         let deadline = Deadline::after(MAKE_TIMEOUT);
         let kind = Kind::OneShot;
         match self
@@ -222,14 +213,12 @@ impl Shelves {
         }
     }
 
-    /// The image of the emptiest shelf that is not full; it is now being made.
+    /// The image of the emptiest shelf that is not full.
     fn shortest(&self) -> Option<ImageRef> {
         let shelves = self.lock();
         let shelves = shelves.iter().flatten();
         let (image, shelf) = shelves.min_by_key(|(_, shelf)| shelf.len())?;
-        let wanted = (shelf.len() < self.size).then(|| image.clone());
-        self.making.store(wanted.is_some(), Ordering::Release);
-        wanted
+        (shelf.len() < self.size).then(|| image.clone())
     }
 
     fn take(&self, image: &ImageRef) -> Option<ReadyCell> {

@@ -18,6 +18,7 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
     expose_guard(shared, &mut text);
     expose_pool(shared, &mut text);
     expose_registry(shared, &mut text);
+    expose_keys(shared, &mut text);
     expose_sessions(shared, &mut text);
     expose_process(&mut text);
     text.finish()
@@ -108,6 +109,27 @@ fn expose_registry(shared: &Shared, text: &mut Exposition) {
         "Since the registry was last compared with its store.",
     )
     .sample(&[], age.as_secs_f64());
+}
+
+/// The issuer's keys, where callers need tokens.
+fn expose_keys(shared: &Shared, text: &mut Exposition) {
+    let Some(health) = shared.services.authority.keys_health() else {
+        return;
+    };
+    text.gauge("jwks_keys", "Keys of the issuer that verify tokens now.")
+        .sample(&[], health.keys as f64);
+    if let Some(age) = health.age {
+        text.gauge(
+            "jwks_age_seconds",
+            "Since the issuer's keys were last read.",
+        )
+        .sample(&[], age.as_secs_f64());
+    }
+    text.counter(
+        "jwks_refresh_failures_total",
+        "Looks for the issuer's keys that failed.",
+    )
+    .sample(&[], health.failures as f64);
 }
 
 fn expose_sessions(shared: &Shared, text: &mut Exposition) {

@@ -3,10 +3,9 @@
 
 use tiny_http::{Method, Request};
 
-use super::Shared;
 use super::response::{Answer, combined, header, is_repeated};
-use crate::auth::{Caller, Presented};
-use crate::base::secret::Secret;
+use super::{Shared, protected};
+use crate::auth::Caller;
 use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
 use crate::tools::CallContext;
 
@@ -28,25 +27,37 @@ pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -
             "this Origin is not allowed; see MCP_HTTP_ALLOWED_ORIGINS",
         );
     }
-    if !shared.rules.allows_host(header(request, "Host")) {
-        return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
-    }
-    let answer = match request.method() {
-        Method::Post => post(shared, request, request_id),
-        Method::Options => Answer::empty(204)
-            .with("Allow", ALLOWED_METHODS)
-            .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
-            .with("Access-Control-Allow-Headers", allowed_headers(request))
-            .with("Access-Control-Max-Age", "600"),
-        Method::Delete => delete(shared, request),
-        _ => not_taken(),
-    };
+    let answer = answer_of_origin(shared, request, request_id);
     match origin {
         Some(origin) => answer
             .with("Access-Control-Allow-Origin", origin)
             .with("Access-Control-Expose-Headers", EXPOSED_HEADERS)
             .with("Vary", "Origin"),
         None => answer,
+    }
+}
+
+fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
+    // Browsers ask before they send, and never with a token.
+    let caller = match request.method() {
+        Method::Options => None,
+        _ => match protected::admit(shared, request, request_id) {
+            Ok(caller) => Some(caller),
+            Err(refusal) => return refusal,
+        },
+    };
+    if !shared.rules.allows_host(header(request, "Host")) {
+        return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
+    }
+    match (request.method(), caller) {
+        (_, None) => Answer::empty(204)
+            .with("Allow", ALLOWED_METHODS)
+            .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
+            .with("Access-Control-Allow-Headers", allowed_headers(request))
+            .with("Access-Control-Max-Age", "600"),
+        (Method::Post, Some(caller)) => post(shared, request, request_id, &caller),
+        (Method::Delete, Some(caller)) => delete(shared, request, &caller),
+        _ => not_taken(),
     }
 }
 
@@ -100,20 +111,12 @@ fn client_headers(request: &Request) -> Result<ClientHeaders, Answer> {
     })
 }
 
-fn caller(shared: &Shared, request: &Request) -> Caller {
-    let presented = Presented {
-        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
-    };
-    shared.services.authority.let_in(presented)
-}
-
 /// Ends a session; the stateless era has none.
-fn delete(shared: &Shared, request: &Request) -> Answer {
+fn delete(shared: &Shared, request: &Request, caller: &Caller) -> Answer {
     let headers = match client_headers(request) {
         Ok(headers) => headers,
         Err(refusal) => return refusal,
     };
-    let caller = caller(shared, request);
     if headers.is_modern() {
         return not_taken();
     }
@@ -126,7 +129,7 @@ fn delete(shared: &Shared, request: &Request) -> Answer {
     }
 }
 
-fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
+fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Caller) -> Answer {
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
@@ -134,7 +137,6 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
         Ok(headers) => headers,
         Err(refusal) => return refusal,
     };
-    let caller = caller(shared, request);
     let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
     // The gate has bounded and buffered the body: this reads what is there.
     if request.as_reader().read_to_end(&mut body).is_err() {
@@ -146,7 +148,7 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
         .filter(|_| headers.is_modern())
         .map(|number| shared.under_way.enter(number, cancel.clone()));
     let context = CallContext {
-        caller: &caller,
+        caller,
         request_id,
         cancel: &cancel,
     };
@@ -157,12 +159,14 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
             verdict,
             session_id,
         } => {
-            let status = match verdict {
-                Verdict::Answered => 200,
-                Verdict::Malformed => 400,
-                Verdict::UnknownMethod | Verdict::UnknownSession => 404,
+            let answer = match verdict {
+                Verdict::Answered => Answer::json(200, body),
+                Verdict::Malformed => Answer::json(400, body),
+                Verdict::UnknownMethod | Verdict::UnknownSession => Answer::json(404, body),
+                Verdict::Denied(denied) => {
+                    protected::denial(shared, &denied, Answer::json(403, body))
+                }
             };
-            let answer = Answer::json(status, body);
             match session_id {
                 Some(id) => answer.with("Mcp-Session-Id", id),
                 None => answer,

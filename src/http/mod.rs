@@ -7,6 +7,7 @@ mod hang_up;
 mod mcp_endpoint;
 mod ops;
 mod origin;
+mod protected;
 mod readiness;
 mod response;
 mod route;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::auth::Authority;
 use crate::base::address::is_loopback;
 use crate::config::HttpConfig;
@@ -33,6 +35,7 @@ use crate::registry::ToolStore;
 pub use readiness::{Readiness, ReadyCheck};
 
 use origin::AccessRules;
+use protected::Resource;
 use runtime_dir::RuntimeDir;
 
 /// Workers of the ops lane; its answers take microseconds.
@@ -48,6 +51,8 @@ pub struct Services {
     pub mcp: mcp::Server,
     /// Who may do what.
     pub authority: Authority,
+    /// Who came in, and who did not.
+    pub audit: Audit,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// For its gauges.
@@ -108,6 +113,7 @@ struct Shared {
     services: Services,
     routes: route::Routes,
     rules: AccessRules,
+    resource: Resource,
     gate_counters: std::sync::OnceLock<Arc<gate::Counters>>,
     workers: worker::Gauge,
     under_way: hang_up::UnderWay,
@@ -148,12 +154,14 @@ impl HttpServer {
         listener: TcpListener,
         services: Services,
     ) -> Result<Self, HttpError> {
+        let bound = listener.local_addr().unwrap_or(config.bind);
         let runtime_dir = RuntimeDir::make(&config.runtime_dir)
             .map_err(|error| HttpError::RuntimeDir(config.runtime_dir.clone(), error))?;
         let shared = Arc::new(Shared {
             services,
             routes: route::Routes::new(&config.path),
             rules: AccessRules::new(config, is_loopback(config.bind.ip())),
+            resource: Resource::new(config.public_url.as_deref(), &config.path, bound),
             gate_counters: std::sync::OnceLock::new(),
             workers: worker::Gauge::new(config.workers),
             under_way: hang_up::UnderWay::default(),

@@ -1,5 +1,6 @@
 //! Which path means what, and which lane serves it. One match.
 
+use super::protected::WELL_KNOWN;
 use crate::gate::Head;
 
 /// What a path means.
@@ -9,6 +10,8 @@ pub(super) enum Route {
     Livez,
     Readyz,
     Metrics,
+    /// What a protected resource says of itself.
+    ResourceMetadata,
     Unknown,
 }
 
@@ -25,6 +28,11 @@ impl Routes {
         }
     }
 
+    /// The path of the protocol.
+    pub(super) fn mcp(&self) -> &str {
+        &self.mcp
+    }
+
     /// The meaning of a request target; its query plays no part.
     pub(super) fn find(&self, target: &str) -> Route {
         match path(target) {
@@ -32,7 +40,10 @@ impl Routes {
             "/readyz" => Route::Readyz,
             "/metrics" => Route::Metrics,
             path if path == self.mcp => Route::Mcp,
-            _ => Route::Unknown,
+            path => match path.strip_prefix(WELL_KNOWN) {
+                Some(rest) if rest.is_empty() || rest == self.mcp => Route::ResourceMetadata,
+                _ => Route::Unknown,
+            },
         }
     }
 }
@@ -43,7 +54,7 @@ impl Route {
         match self {
             Self::Mcp => "mcp",
             Self::Livez | Self::Readyz | Self::Metrics => "ops",
-            Self::Unknown => "other",
+            Self::ResourceMetadata | Self::Unknown => "other",
         }
     }
 }
@@ -77,5 +88,14 @@ mod tests {
         check("/MCP", Route::Unknown);
         check("/", Route::Unknown);
         check("/livez/x", Route::Unknown);
+        let well_known = "/.well-known/oauth-protected-resource";
+        check(well_known, Route::ResourceMetadata);
+        check(&format!("{well_known}/mcp?x"), Route::ResourceMetadata);
+        check(&format!("{well_known}/"), Route::Unknown);
+        check(&format!("{well_known}/mcp/"), Route::Unknown);
+        check(&format!("{well_known}/other"), Route::Unknown);
+        check("/.well-known/oauth-authorization-server", Route::Unknown);
+        check("/.well-known/openid-configuration", Route::Unknown);
+        check("/register", Route::Unknown);
     }
 }

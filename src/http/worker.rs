@@ -11,7 +11,7 @@ use tiny_http::{Request, Server};
 
 use super::response::{Answer, header, request_id};
 use super::route::Route;
-use super::{Shared, mcp_endpoint, ops};
+use super::{Shared, mcp_endpoint, ops, protected};
 
 /// The workers of the tool lane, for metrics.
 #[derive(Debug)]
@@ -111,6 +111,7 @@ fn make(shared: &Shared, request: &mut Request, route: Route, request_id: &str) 
         Route::Livez => ops::livez(request),
         Route::Readyz => ops::readyz(shared, request),
         Route::Metrics => ops::metrics(shared, request),
+        Route::ResourceMetadata => protected::metadata(shared, request),
         Route::Unknown => Answer::error(404, "there is nothing at this path"),
     }
 }

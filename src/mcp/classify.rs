@@ -136,6 +136,7 @@ fn unsupported(version: &str) -> RpcError {
         code: code::UNSUPPORTED_VERSION,
         message: "this protocol version is not served".to_owned(),
         data: Some(json!({ "supported": [MODERN], "requested": version })),
+        denied: None,
     }
 }
 

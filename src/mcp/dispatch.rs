@@ -15,7 +15,7 @@ use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
 use crate::domain::json::JsonText;
-use crate::tools::{CallContext, INSTRUCTIONS};
+use crate::tools::{CallContext, INSTRUCTIONS, NotCalled};
 
 /// Tools on one page of a list. Many clients read the first page only, so it is large.
 const PAGE: usize = 1000;
@@ -126,12 +126,14 @@ impl Server {
         match result {
             Ok(result) => answered(result_text(request.id, &result), Verdict::Answered),
             Err(error) => {
-                let verdict = match (era, error.code) {
-                    (Era::Modern, code::METHOD_NOT_FOUND) => Verdict::UnknownMethod,
-                    (Era::Modern, code::HEADER_MISMATCH) => Verdict::Malformed,
+                let body = error_text(Some(request.id), &error);
+                let verdict = match (era, error.code, error.denied) {
+                    (Era::Modern, code::METHOD_NOT_FOUND, _) => Verdict::UnknownMethod,
+                    (Era::Modern, code::HEADER_MISMATCH, _) => Verdict::Malformed,
+                    (_, _, Some(denied)) => Verdict::Denied(denied),
                     _ => Verdict::Answered,
                 };
-                answered(error_text(Some(request.id), &error), verdict)
+                answered(body, verdict)
             }
         }
     }
@@ -233,7 +235,7 @@ impl Server {
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
             "ping" => Ok("{}".to_owned()),
-            "tools/list" => self.list_tools(request, Era::Legacy),
+            "tools/list" => self.list_tools(request, Era::Legacy, context),
             "tools/call" => self.call_tool(request, None, context),
             _ => Err(method_not_found()),
         }
@@ -247,19 +249,24 @@ impl Server {
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
             "server/discover" => Ok(discover()),
-            "tools/list" => self.list_tools(request, Era::Modern),
+            "tools/list" => self.list_tools(request, Era::Modern, context),
             "tools/call" => self.call_tool(request, Some(transport), context),
             _ => Err(method_not_found()),
         }
     }
 
-    fn list_tools(&self, request: &Request<'_>, era: Era) -> Result<String, RpcError> {
+    fn list_tools(
+        &self,
+        request: &Request<'_>,
+        era: Era,
+        context: &CallContext<'_>,
+    ) -> Result<String, RpcError> {
         #[derive(Deserialize)]
         struct Params {
             cursor: Option<String>,
         }
         let params: Params = read(request)?;
-        let mut tools = self.tools.list();
+        let mut tools = self.tools.list(context.caller);
         if let Some(cursor) = params.cursor.filter(|cursor| !cursor.is_empty()) {
             let after = decode_cursor(&cursor)
                 .ok_or_else(|| RpcError::invalid_params("the cursor is not one of this list"))?;
@@ -301,7 +308,10 @@ impl Server {
         let answer = self
             .tools
             .call(context, &params.name, &arguments)
-            .map_err(|_| RpcError::invalid_params("there is no tool of that name"))?;
+            .map_err(|reason| match reason {
+                NotCalled::Unknown => RpcError::invalid_params("there is no tool of that name"),
+                NotCalled::Denied(denied) => RpcError::denied(denied),
+            })?;
         let era = modern.map_or(Era::Legacy, |_| Era::Modern);
         Ok(wire::call_result(&answer, era))
     }

@@ -2,8 +2,10 @@
 //! it came.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::auth::Denied;
 
 /// Codes of JSON-RPC 2.0 and of MCP 2026-07-28, and our own: those of the HTTP status beside them.
 pub(super) mod code {
@@ -15,6 +17,8 @@ pub(super) mod code {
     pub(crate) const UNKNOWN_SESSION: i32 = 404;
     pub(crate) const HEADER_MISMATCH: i32 = -32020;
     pub(crate) const UNSUPPORTED_VERSION: i32 = -32022;
+    /// Ours: the HTTP status that goes with it.
+    pub(crate) const FORBIDDEN: i32 = 403;
 }
 
 /// An error to be sent.
@@ -23,6 +27,8 @@ pub(super) struct RpcError {
     pub(super) code: i32,
     pub(super) message: String,
     pub(super) data: Option<Value>,
+    /// For transports that say in their own way which scopes are needed.
+    pub(super) denied: Option<Box<Denied>>,
 }
 
 impl RpcError {
@@ -31,6 +37,16 @@ impl RpcError {
             code,
             message: message.into(),
             data: None,
+            denied: None,
+        }
+    }
+
+    pub(super) fn denied(denied: Denied) -> Self {
+        Self {
+            code: code::FORBIDDEN,
+            message: denied.to_string(),
+            data: Some(json!({ "scopes": denied.scopes })),
+            denied: Some(Box::new(denied)),
         }
     }
 

@@ -16,6 +16,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::auth::Denied;
 use crate::domain::principal::Principal;
 use crate::domain::run::Cancel;
 use crate::tools::Tools;
@@ -31,7 +32,7 @@ pub use sessions::{SessionCounts, Sessions, UnknownSession};
 const CANCELLED: &str = "notifications/cancelled";
 
 /// How a reply went, for the transport that has a status to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A result, or an error of the method called.
     Answered,
@@ -39,6 +40,8 @@ pub enum Verdict {
     Malformed,
     /// A method that this revision does not have.
     UnknownMethod,
+    /// The caller's token lacks scopes for it.
+    Denied(Box<Denied>),
     /// The session that the request names is not one of this caller.
     UnknownSession,
 }

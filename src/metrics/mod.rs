@@ -101,6 +101,22 @@ pub enum Phase {
     Total,
 }
 
+/// Why requests are not let in. Each is shown from the start, so that the first one is a change.
+pub const AUTH_DENIALS: [&str; 12] = [
+    "missing",
+    "malformed",
+    "unknown_key",
+    "algorithm",
+    "signature",
+    "expired",
+    "not_yet_valid",
+    "issuer",
+    "audience",
+    "claims",
+    "scope",
+    "keys_unavailable",
+];
+
 /// Everything that is counted while serving.
 #[derive(Debug)]
 pub struct Metrics {
@@ -113,6 +129,11 @@ pub struct Metrics {
     total: Histogram,
     reaped: AtomicU64,
     panics: AtomicU64,
+    authenticated: AtomicU64,
+    auth_denied: Mutex<BTreeMap<&'static str, u64>>,
+    audit_written: AtomicU64,
+    audit_failed: AtomicU64,
+    audit_bytes: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -127,6 +148,11 @@ impl Default for Metrics {
             total: Histogram::default(),
             reaped: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            authenticated: AtomicU64::new(0),
+            auth_denied: Mutex::new(AUTH_DENIALS.map(|reason| (reason, 0)).into()),
+            audit_written: AtomicU64::new(0),
+            audit_failed: AtomicU64::new(0),
+            audit_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -176,9 +202,31 @@ impl Metrics {
         self.reaped.fetch_add(containers as u64, Ordering::Relaxed);
     }
 
+    /// Counts a request whose token was accepted.
+    pub fn count_authenticated(&self) {
+        self.authenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that was not let in; `reason` is one of [`AUTH_DENIALS`].
+    pub fn count_auth_denied(&self, reason: &'static str) {
+        count(&self.auth_denied, reason);
+    }
+
     /// Counts a request that ended in a panic of ours.
     pub fn count_panic(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts lines that reached the audit log.
+    pub fn count_audit_written(&self, lines: usize, bytes: usize) {
+        self.audit_written
+            .fetch_add(lines as u64, Ordering::Relaxed);
+        self.audit_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an act that could not be written to the audit log.
+    pub fn count_audit_failed(&self) {
+        self.audit_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Writes all series that this struct holds.
@@ -235,6 +283,7 @@ impl Metrics {
         ] {
             family.histogram_sample(&[("phase", phase)], &histogram.snapshot());
         }
+        self.expose_auth(text);
         text.counter(
             "containers_reaped_total",
             "Containers of dead instances that were removed.",
@@ -245,5 +294,42 @@ impl Metrics {
             "Requests that ended in a defect of the server.",
         )
         .sample(&[], self.panics.load(Ordering::Relaxed) as f64);
+        let audit = [
+            (
+                "audit_written_total",
+                "Lines of the audit log.",
+                &self.audit_written,
+            ),
+            (
+                "audit_failed_total",
+                "Acts that could not be audited.",
+                &self.audit_failed,
+            ),
+            (
+                "audit_bytes_total",
+                "Bytes of the audit log.",
+                &self.audit_bytes,
+            ),
+        ];
+        for (name, help, count) in audit {
+            text.counter(name, help)
+                .sample(&[], count.load(Ordering::Relaxed) as f64);
+        }
+    }
+
+    fn expose_auth(&self, text: &mut Exposition) {
+        text.counter(
+            "http_auth_success_total",
+            "Requests with an accepted token.",
+        )
+        .sample(&[], self.authenticated.load(Ordering::Relaxed) as f64);
+        let denied = self
+            .auth_denied
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut family = text.counter("http_auth_denied_total", "Requests that were not let in.");
+        for (reason, count) in denied.iter() {
+            family.sample(&[("reason", reason)], *count as f64);
+        }
     }
 }

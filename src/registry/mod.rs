@@ -1,6 +1,6 @@
 //! The registry: where dynamic tools are kept. [`ToolStore`] is what the rest of the server sees;
-//! behind it a file ([`file::FileStore`]) or a database ([`postgres::PostgresStore`]). Who may change a tool, and which names are built in,
-//! never stand here.
+//! behind it a file ([`file::FileStore`]) or a database ([`postgres::PostgresStore`]). Who may
+//! change a tool, and which names are built in, never stand here.
 
 mod atomic_file;
 mod decide;

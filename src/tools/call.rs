@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::ToolAnswer;
+use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
 use super::{Tools, content};
-use crate::auth::Caller;
+use crate::audit::Action;
+use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
@@ -33,9 +35,24 @@ pub struct CallContext<'a> {
     pub cancel: &'a Cancel,
 }
 
-/// There is no such tool, or none that this caller sees.
+/// There is no such tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownTool;
+
+/// Why a call is no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotCalled {
+    /// There is no such tool.
+    Unknown,
+    /// The caller's token lacks scopes; with more of them it could.
+    Denied(Denied),
+}
+
+impl From<UnknownTool> for NotCalled {
+    fn from(_: UnknownTool) -> Self {
+        Self::Unknown
+    }
+}
 
 /// What a call came to, with what metrics want to know of it.
 pub(super) struct Called {
@@ -43,6 +60,8 @@ pub(super) struct Called {
     pub(super) kind: CallKind,
     /// `ok` or a failure kind's name.
     pub(super) outcome: &'static str,
+    /// Where more scopes would have helped.
+    denied: Option<Denied>,
 }
 
 impl Called {
@@ -52,6 +71,20 @@ impl Called {
             answer,
             kind: CallKind::BuiltIn,
             outcome: "ok",
+            denied: None,
+        }
+    }
+
+    /// A call that its caller may not make.
+    fn denied(denied: Denied) -> Self {
+        let mut failure = Failure::new(FailureKind::Policy, denied.to_string());
+        if let Missing::Patience { retry_after_ms } = denied.missing {
+            failure = Failure::new(FailureKind::RateLimited, denied.to_string())
+                .retry_after(retry_after_ms);
+        }
+        Self {
+            denied: (!denied.scopes.is_empty()).then_some(denied),
+            ..Self::refused(CallKind::BuiltIn, failure)
         }
     }
 
@@ -66,6 +99,7 @@ impl Called {
             answer,
             kind,
             outcome: failure.kind.as_str(),
+            denied: None,
         }
     }
 
@@ -81,6 +115,9 @@ impl Called {
 /// Code to be run for a caller.
 pub(super) struct Execution<'a> {
     pub(super) kind: CallKind,
+    pub(super) action: Action,
+    /// The stored tool's.
+    pub(super) revision: Option<u64>,
     /// The guard's scope.
     pub(super) scope: String,
     /// For labels and logs.
@@ -93,13 +130,13 @@ impl Tools {
     /// Calls a tool by either spelling of its name.
     ///
     /// # Errors
-    /// [`UnknownTool`]; every other trouble is an answer that says so.
+    /// [`NotCalled`]; every other trouble is an answer that says so.
     pub fn call(
         &self,
         context: &CallContext<'_>,
         name: &str,
         arguments: &JsonText,
-    ) -> Result<ToolAnswer, UnknownTool> {
+    ) -> Result<ToolAnswer, NotCalled> {
         let called = match self.resolve(name)? {
             Resolved::BuiltIn(tool) => self.call_built_in(context, tool, arguments),
             Resolved::Dynamic(tool) => {
@@ -113,7 +150,10 @@ impl Tools {
             }
         };
         self.metrics.count_call(called.kind, called.outcome);
-        Ok(called.answer)
+        match called.denied {
+            Some(denied) => Err(NotCalled::Denied(denied)),
+            None => Ok(called.answer),
+        }
     }
 
     fn call_built_in(
@@ -132,14 +172,16 @@ impl Tools {
                 let token = admin_token_argument(arguments);
                 match self
                     .authority
-                    .permit_admin(context.caller, token.as_deref())
+                    .permit_admin(context.caller, tool.name, token.as_deref())
                 {
                     Err(denied) => {
-                        let failure = Failure::new(FailureKind::Policy, denied.to_string());
-                        Called::refused(kind, failure)
+                        self.write_denied(context, tool.name, &denied);
+                        Called::denied(denied)
                     }
                     Ok(permit) => match self.guard.admit(tool.name) {
-                        Err(refusal) => Called::refused(kind, refused(refusal)),
+                        Err(refusal) => {
+                            Called::refused(kind, self.rejected(context, tool.name, refusal))
+                        }
                         Ok(()) => act(self, context, arguments, permit),
                     },
                 }
@@ -167,6 +209,8 @@ impl Tools {
             context,
             &Execution {
                 kind: CallKind::Dynamic,
+                action: Action::Exec,
+                revision: Some(tool.revision),
                 scope: format!("dynamic.exec.{}", tool.name),
                 label: tool.name.as_str(),
                 definition: &tool.definition,
@@ -186,6 +230,7 @@ impl Tools {
                 answer,
                 kind: execution.kind,
                 outcome: "ok",
+                denied: None,
             },
             Err(failure) => {
                 log::debug!(
@@ -219,14 +264,21 @@ impl Tools {
             timeout: Duration::from_millis(definition.timeout_ms.min(self.settings.max_timeout_ms)),
             label: execution.label.to_owned(),
         };
-        self.engine.admit(job.image.as_ref(), &job.dependencies)?;
-        self.guard.admit(&execution.scope).map_err(refused)?;
+        self.engine
+            .admit(job.image.as_ref(), &job.dependencies)
+            .inspect_err(|failure| {
+                let event = context.event(execution.action, execution.label);
+                self.audit.deny(&event, failure.kind.as_str(), None);
+            })?;
+        let rejected = |refusal| self.rejected(context, &execution.scope, refusal);
+        self.guard.admit(&execution.scope).map_err(rejected)?;
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
         let slot = self
             .guard
             .enter(context.caller.principal(), acquire)
-            .map_err(refused)?;
+            .map_err(rejected)?;
+        let act = self.begin_run(context, execution)?;
         let ended = self
             .engine
             .run(&job, acquire, context.cancel, &mut NoClient);
@@ -239,7 +291,10 @@ impl Tools {
         if !ended.duration.is_zero() {
             self.metrics.observe_phase(Phase::Run, ended.duration);
         }
-        shape_result(definition, ended.outcome?, ended.duration)
+        let returned = ended.outcome;
+        let answer =
+            returned.and_then(|returned| shape_result(definition, returned, ended.duration));
+        end_run(act, answer, ended.duration)
     }
 }
 
@@ -258,7 +313,7 @@ impl Observer for NoClient {
     }
 }
 
-fn refused(refusal: Refusal) -> Failure {
+pub(super) fn refused(refusal: Refusal) -> Failure {
     let (kind, retry) = match refusal {
         Refusal::Busy { retry_after_ms } => (FailureKind::Busy, retry_after_ms),
         Refusal::RateLimited { retry_after_ms } => (FailureKind::RateLimited, retry_after_ms),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::json;
 
-use super::builtins::{BuiltIn, reserved};
+use super::builtins::{Access, BuiltIn, reserved};
 use super::{Tools, UnknownTool};
+use crate::auth::Caller;
 use crate::config::NameStyle;
 use crate::domain::json::JsonText;
 use crate::domain::tool::{Tool, underscored};
@@ -55,10 +56,12 @@ pub(super) enum Resolved<'a> {
 }
 
 impl Tools {
-    /// Every tool that may be called, sorted by name.
-    pub fn list(&self) -> Vec<ListedTool> {
+    /// Every tool that `caller` may call, sorted by name.
+    pub fn list(&self, caller: &Caller) -> Vec<ListedTool> {
         let snapshot = self.store.snapshot();
-        let built_in = self.builtins.iter().map(|tool| ListedTool {
+        let shows_admin = self.authority.shows_admin_acts(caller);
+        let visible = |tool: &&BuiltIn| shows_admin || !matches!(tool.access, Access::Admin(_));
+        let built_in = self.builtins.iter().filter(visible).map(|tool| ListedTool {
             name: self.listed_name(tool.name),
             title: Some(tool.title.to_owned()),
             description: tool.description.clone(),

@@ -2,6 +2,7 @@
 //! time.
 
 mod answer;
+mod audited;
 mod builtins;
 mod call;
 mod catalog;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::auth::Authority;
 use crate::config::{BuiltinGroup, NameStyle};
 use crate::domain::run::Cancel;
@@ -21,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
-pub use call::{CallContext, UnknownTool};
+pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use description::INSTRUCTIONS;
 
@@ -47,6 +49,7 @@ pub struct Tools {
     pub(crate) guard: Arc<Guard>,
     pub(crate) authority: Authority,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) audit: Audit,
     pub(crate) settings: ToolSettings,
     builtins: Vec<builtins::BuiltIn>,
     /// Ends all runs when the server's grace is over.
@@ -71,6 +74,7 @@ impl Tools {
         guard: Arc<Guard>,
         authority: Authority,
         metrics: Arc<Metrics>,
+        audit: Audit,
         settings: ToolSettings,
     ) -> Self {
         let builtins = builtins::all(&settings);
@@ -81,6 +85,7 @@ impl Tools {
             guard,
             authority,
             metrics,
+            audit,
             settings,
             builtins,
             stop,

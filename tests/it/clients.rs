@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use dynamic_mcp::base::ids::random_hex;
-use dynamic_mcp::config::settings::{Availability, setting};
 use serde_json::{Value, json};
 
 use crate::support::provided;
-use crate::support::server::{Folder, PROGRAM, Server, beside, run, stderr, stdout};
+use crate::support::server::{Folder, PROGRAM, Server, beside, stderr, stdout};
 
 /// A client takes seconds; this ends one that waits for ever.
 const TIMEOUT_SECONDS: &str = "180";
@@ -64,15 +63,6 @@ const CLIENTS: &[Client] = &[
         eras: &[LEGACY, AUTO],
     },
 ];
-
-/// The transports of this build.
-fn transports() -> Vec<&'static str> {
-    let row = setting("MCP_TRANSPORT").unwrap();
-    match row.availability {
-        Availability::Built => vec!["HTTP", "stdio"],
-        _ => vec!["HTTP"],
-    }
-}
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
@@ -206,11 +196,6 @@ fn real_clients_over_http() {
 
 #[test]
 fn real_clients_over_stdio() {
-    if !transports().contains(&"stdio") {
-        let output = run(&Folder::new(), &[], &["--transport", "stdio"]);
-        assert_eq!(output.status.code(), Some(2), "{}", both(&output));
-        return;
-    }
     run_all("stdio", |client, era, tool| {
         let folder = Folder::new();
         let target = [PROGRAM, "--transport", "stdio"];
@@ -301,8 +286,8 @@ fn the_readme_names_the_clients_that_are_run() {
     for client in CLIENTS {
         let revisions: Vec<_> = client.eras.iter().map(|era| era.1).collect();
         let (name, version) = (client.name, client.version());
-        let (transports, revisions) = (transports().join(", "), revisions.join(", "));
-        writeln!(table, "| {name} | {version} | {transports} | {revisions} |").unwrap();
+        let revisions = revisions.join(", ");
+        writeln!(table, "| {name} | {version} | HTTP, stdio | {revisions} |").unwrap();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(path).unwrap();

@@ -523,6 +523,19 @@ fn memory_is_bounded_over_all_processes_and_kinds() {
     assert_eq!(kind_of(&ended), Some(FailureKind::OutOfMemory), "{ended:?}");
 }
 
+/// A child runs in its parent's memory until it is a program of its own, and counted once.
+#[test]
+fn a_large_process_may_start_children() {
+    let code =
+        "const large = Buffer.alloc(150 << 20, 1); const {spawnSync} = require('child_process');
+        for (let i = 0; i < 25; i++) {
+          const child = spawnSync(process.execPath, ['-p', '1']);
+          if (child.status !== 0) return [i, child.signal, child.status];
+        }
+        return large.length";
+    assert_eq!(Fixture::new().value(code), (150 << 20).to_string());
+}
+
 #[test]
 fn files_and_descriptors_are_bounded() {
     Fixture::new().check(

@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+mod audit;
+mod auth;
 mod clients;
 mod dependencies;
 mod docker_errors;
@@ -21,6 +23,7 @@ mod jail_escape;
 mod jail_suite;
 mod postgres;
 mod postgres_faults;
+mod postgres_servers;
 mod readme;
 mod server_calls;
 mod server_commands;

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use dynamic_mcp::cli::args::COMMANDS;
 use dynamic_mcp::config::documents::settings_markdown;
-use dynamic_mcp::config::settings::{Availability, setting};
+use dynamic_mcp::config::settings::Availability;
 use dynamic_mcp::domain::failure::FailureKind;
 use serde_json::{Value, json};
 
@@ -258,17 +258,5 @@ fn over_stdio(path: &str, arguments: &Value, folder: &Folder) -> String {
     // A program that ended already takes nothing.
     let _ = writeln!(child.stdin.take().unwrap(), "{INITIALIZE}");
     let output = child.wait_with_output().unwrap();
-    let says_not_yet = readme().contains("speaks stdio with them (*not available yet*");
-    let built = setting("MCP_TRANSPORT").unwrap().availability == Availability::Built;
-    assert_eq!(
-        says_not_yet, !built,
-        "the README must say whether there is stdio"
-    );
-    if built {
-        return stdout(&output);
-    }
-    assert_eq!(output.status.code(), Some(2));
-    let printed = stderr(&output);
-    assert!(printed.contains("not available yet"), "{printed}");
-    r#""protocolVersion":"2025-11-25""#.to_owned()
+    stdout(&output)
 }

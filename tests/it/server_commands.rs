@@ -54,7 +54,7 @@ fn all_that_is_wrong_with_settings_is_told_at_once() {
     check(
         &[("MCP_DYNAMIC_BACKEND", "postgres")],
         &[],
-        &["not available yet"],
+        &["MCP_DYNAMIC_PG_URL"],
     );
     check(
         &[("DOCKER_HOST", "tcp://10.0.0.1:2375")],
@@ -78,7 +78,6 @@ fn all_that_is_wrong_with_settings_is_told_at_once() {
     );
     check(&[], &["sevre"], &["did you mean serve"]);
     check(&[], &["call"], &["usage: dynamic-mcp call NAME [JSON]"]);
-    check(&[], &["migrate"], &["not available yet"]);
     check(&[], &["serve", "--port"], &["--port", "needs a value"]);
     check(
         &[],

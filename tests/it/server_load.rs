@@ -74,6 +74,7 @@ fn check_prompt(server: &Server, when: &str) {
 #[test]
 fn whatever_runs_what_reads_still_answers() {
     let server = Server::start(&[
+        ("MCP_SHUTDOWN_GRACE_SECONDS", "1"),
         ("MCP_TOOL_QUEUE_MS", "12000"),
         ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000"),
     ]);
@@ -132,7 +133,13 @@ fn acts_that_take_long_leave_workers_to_others() {
     // A daemon that takes connections and never answers.
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let address = format!("unix://{}", socket.display());
-    let server = Server::start_in(&folder, &[("DOCKER_HOST", &address)]);
+    let server = Server::start_in(
+        &folder,
+        &[
+            ("DOCKER_HOST", &address),
+            ("MCP_SHUTDOWN_GRACE_SECONDS", "1"),
+        ],
+    );
     let tool = json!({ "name": "one", "description": "d", "code": "return 1" });
     let began = Instant::now();
     let mut creations: Vec<_> = (0..100)
@@ -155,6 +162,7 @@ fn acts_that_take_long_leave_workers_to_others() {
 fn one_principal_has_its_share() {
     let server = Server::start(&[
         ("MCP_TOOL_MAX_CONCURRENCY_PER_PRINCIPAL", "1"),
+        ("MCP_SHUTDOWN_GRACE_SECONDS", "1"),
         ("MCP_TOOL_QUEUE_MS", "400"),
     ]);
     let _running = send_run(&server, NEVER);

@@ -144,10 +144,6 @@ fn parts_that_are_not_built_are_refused_by_name() {
                 let value = starts[0].replace("tcp://", "tcp://127.0.0.1:1");
                 assert!(gated(key, &value), "{key}={value}");
             }
-            // A switch that depends on others has a default, too: here `false`.
-            Availability::Later(_) if key == "MCP_AUDIT_ENABLED" => {
-                assert!(gated(key, "true") && !gated(key, "false"));
-            }
             Availability::Later(_) => assert!(gated(key, &another), "{key}={another}"),
         }
     }
@@ -156,14 +152,17 @@ fn parts_that_are_not_built_are_refused_by_name() {
 #[test]
 fn the_gate_says_what_is_missing_and_hides_what_follows_from_it() {
     let start = Start {
-        env: &[("MCP_AUTH_MODE", "jwt"), ("MCP_HOST", "0.0.0.0")],
+        env: &[("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "true")],
         ..Start::default()
     };
     let problems = start.load_gated().unwrap_err().to_string();
-    let expected = "MCP_AUTH_MODE (environment): not available yet: JWT authentication\n";
-    assert_eq!(problems, expected);
+    let expected = "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH (environment): not available yet: ";
+    assert!(
+        problems.starts_with(expected) && problems.lines().count() == 1,
+        "{problems}"
+    );
     let open = start.load().unwrap_err().to_string();
-    assert!(open.contains("MCP_AUTH_ISSUER: is missing: required with MCP_AUTH_MODE=jwt"));
+    assert!(open.contains("needs MCP_PROFILE=enterprise"), "{open}");
 }
 
 #[test]

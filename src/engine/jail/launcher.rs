@@ -8,10 +8,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::init;
 use super::kernel::{self, Await, Death, Pid};
 use super::plan::{MAX_PROCESSES, Plan, USER, scratch_folders};
 use super::step::{At, NO_JAIL, StepError};
-use super::{init, watch};
+use super::watch::{self, Count, Usage};
 
 /// The hidden first argument.
 pub(super) const ASKED: &str = "__jail";
@@ -21,6 +22,9 @@ pub(super) const OUT_OF_MEMORY: libc::c_int = libc::SIGUSR1;
 
 /// How long the news may take that a process is gone.
 const END_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause after an exact count that found all well: counting so often would cost a processor.
+const EXACT_PAUSE: Duration = Duration::from_millis(20);
 
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -151,14 +155,13 @@ impl Jail {
         let orders = kernel::standard_stream(0);
         let mut out_of_memory = false;
         loop {
-            let Ok(used) = watch::usage(self.first, &self.scratch) else {
+            let Ok((used, pause)) = self.look(memory_bytes) else {
                 // It has ended, or nobody can watch it any more.
                 let ended = [(self.ended.as_fd(), Await::Readable)];
                 if kernel::wait_for(&ended, END_PATIENCE).at("wait for the end")? != [true] {
                     self.kill();
                 }
-                let end = self.wait()?;
-                return Ok(if out_of_memory { End::OutOfMemory } else { end });
+                break;
             };
             if used.bytes > memory_bytes {
                 out_of_memory = true;
@@ -166,21 +169,37 @@ impl Jail {
                     self.kill();
                 }
             }
-            let too_many = used.processes > MAX_PROCESSES.into();
-            let left = memory_bytes.saturating_sub(used.bytes);
             let waits = [
                 (self.ended.as_fd(), Await::Readable),
                 (orders, Await::HungUp),
             ];
-            let events = kernel::wait_for(&waits, watch::pause(left)).at("wait for events")?;
+            let events = kernel::wait_for(&waits, pause).at("wait for events")?;
+            let too_many = used.processes > MAX_PROCESSES.into();
             match events.as_slice() {
                 [false, false] if !too_many => continue,
                 [true, _] => {}
                 _ => self.kill(),
             }
-            let end = self.wait()?;
-            return Ok(if out_of_memory { End::OutOfMemory } else { end });
+            break;
         }
+        let end = self.wait()?;
+        Ok(if out_of_memory { End::OutOfMemory } else { end })
+    }
+
+    /// What the jail uses, and when to look again. The quick count may be too high, never too low:
+    /// only where it is above the limit is the exact one worth its price.
+    fn look(&self, memory_bytes: u64) -> std::io::Result<(Usage, Duration)> {
+        let quick = watch::usage(self.first, &self.scratch, Count::Quick)?;
+        if quick.bytes <= memory_bytes {
+            return Ok((quick, watch::pause(memory_bytes - quick.bytes)));
+        }
+        let exact = watch::usage(self.first, &self.scratch, Count::Exact)?;
+        let left = memory_bytes.saturating_sub(exact.bytes);
+        let pause = match left {
+            0 => watch::pause(0),
+            _ => watch::pause(left).max(EXACT_PAUSE),
+        };
+        Ok((exact, pause))
     }
 
     /// Whether the process is, or has just been, ended. Its number may be another's by now, of the
@@ -189,7 +208,7 @@ impl Jail {
         let Ok(process) = kernel::open_pidfd(largest) else {
             return true;
         };
-        match watch::usage(self.first, &[]) {
+        match watch::usage(self.first, &[], Count::Exact) {
             Ok(used) if used.largest == largest => {
                 kernel::kill_by_pidfd(&process, libc::SIGKILL).is_ok()
             }

@@ -27,21 +27,36 @@ pub(super) struct Usage {
     pub(super) largest: Pid,
 }
 
+/// How a process's memory is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// All that it maps: pages that a process has in common with the one it was forked from count
+    /// for both. Cheap, and never too little.
+    Quick,
+    /// A share of pages in common, and nothing for a child that still runs in its parent's memory,
+    /// as between clone and exec.
+    Exact,
+}
+
 /// What `first`, its descendants and the scratch file systems use.
-pub(super) fn usage(first: Pid, scratch: &[OwnedFd]) -> io::Result<Usage> {
-    let mut waiting = vec![first];
+pub(super) fn usage(first: Pid, scratch: &[OwnedFd], count: Count) -> io::Result<Usage> {
+    let mut waiting = vec![(first, first)];
     let mut used = Usage::default();
     let mut most = 0;
-    while let Some(pid) = waiting.pop().filter(|_| used.processes < MAX_COUNTED) {
+    while let Some((pid, parent)) = waiting.pop().filter(|_| used.processes < MAX_COUNTED) {
         used.processes += 1;
         match children(pid) {
-            Ok(children) => waiting.extend(children),
+            Ok(children) => waiting.extend(children.into_iter().map(|child| (child, pid))),
             Err(error) if pid == first => return Err(error),
             // Ended meanwhile; so did what it used.
             Err(_) => continue,
         }
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let own = own_bytes(&status);
+        let own = match count {
+            Count::Quick => None,
+            Count::Exact if pid != parent && kernel::share_memory(pid, parent) => Some(0),
+            Count::Exact => shared_bytes(&read(pid, "smaps_rollup")),
+        };
+        let own = own.unwrap_or_else(|| own_bytes(&read(pid, "status")));
         used.bytes = used.bytes.saturating_add(own);
         if pid != first && own >= most {
             (most, used.largest) = (own, pid);
@@ -51,6 +66,10 @@ pub(super) fn usage(first: Pid, scratch: &[OwnedFd]) -> io::Result<Usage> {
     let files: u64 = files.collect::<io::Result<Vec<_>>>()?.iter().sum();
     used.bytes = used.bytes.saturating_add(files);
     Ok(used)
+}
+
+fn read(pid: Pid, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
 }
 
 /// How long the next look may wait, when `left` bytes are free.
@@ -78,14 +97,26 @@ fn children(pid: Pid) -> io::Result<Vec<Pid>> {
 
 /// From the text of /proc/PID/status.
 fn own_bytes(status: &str) -> u64 {
-    let field = |line: &str| {
-        let (name, rest) = line.split_once(':')?;
-        let kibibytes = rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
-        ["RssAnon", "RssShmem", "VmSwap"]
-            .contains(&name)
-            .then_some(kibibytes * 1024)
-    };
-    status.lines().filter_map(field).sum()
+    let fields = ["RssAnon", "RssShmem", "VmSwap"];
+    fields
+        .iter()
+        .filter_map(|name| field_bytes(status, name))
+        .sum()
+}
+
+/// From the text of /proc/PID/smaps_rollup; `None` where it says nothing, as on old kernels.
+fn shared_bytes(rollup: &str) -> Option<u64> {
+    let anonymous = field_bytes(rollup, "Pss_Anon")?;
+    let others = ["Pss_Shmem", "SwapPss"];
+    let others = others.iter().filter_map(|name| field_bytes(rollup, name));
+    Some(anonymous.saturating_add(others.sum()))
+}
+
+fn field_bytes(text: &str, name: &str) -> Option<u64> {
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(found, _)| *found == name)?;
+    let kibibytes = value.trim().strip_suffix("kB")?.trim().parse::<u64>();
+    kibibytes.ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -98,6 +129,9 @@ mod tests {
                       RssShmem:\t 2 kB\nVmSwap:\t 1 kB\nThreads:\t3\n";
         assert_eq!(own_bytes(status), 13 * 1024);
         assert_eq!(own_bytes("RssAnon: kB\nRssAnon: x kB\nRssAnon"), 0);
+        let rollup = "Pss: 9 kB\nPss_Anon: 4 kB\nPss_File: 5 kB\nPss_Shmem: 1 kB\nSwapPss: 2 kB\n";
+        assert_eq!(shared_bytes(rollup), Some(7 * 1024));
+        assert_eq!(shared_bytes(""), None);
     }
 
     #[test]
@@ -111,8 +145,10 @@ mod tests {
     #[test]
     fn a_process_counts_and_none_is_an_error() {
         let own = Pid::try_from(std::process::id()).unwrap();
-        let alone = usage(own, &[]).unwrap();
-        assert!(alone.bytes > 0 && alone.processes >= 1, "{alone:?}");
-        assert!(usage(Pid::MAX, &[]).is_err());
+        for count in [Count::Quick, Count::Exact] {
+            let alone = usage(own, &[], count).unwrap();
+            assert!(alone.bytes > 0 && alone.processes >= 1, "{alone:?}");
+            assert!(usage(Pid::MAX, &[], count).is_err());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Connections: the driver's settings, the handshake that it leaves to us, the pool.
 //!
 //! The driver is told that TLS begins at once, whatever `sslmode` says, so that every byte of every
-//! connection passes through a [`Timed`] socket of ours: we ask for TLS ourselves, or go on plainly.
+//! connection passes through a [`Timed`] socket of ours: we ask for TLS ourselves, or go on plain.
 //! No session state is set on pooled connections: they may be PgBouncer's, in transaction mode.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -105,9 +105,13 @@ impl Database {
     fn checkout(&self, end: Instant) -> Result<PooledConnection<Manager>, Fault> {
         let left = end.saturating_duration_since(Instant::now()).min(CHECKOUT);
         self.pool.get_timeout(left).map_err(|_| {
-            let last = self.last_fault.lock();
-            let last = last.unwrap_or_else(PoisonError::into_inner).clone();
-            last.unwrap_or(Fault::PoolBusy)
+            let state = self.pool.state();
+            match lock(&self.last_fault).clone() {
+                Some(fault) => fault,
+                None if state.connections - state.idle_connections == POOL_SIZE => Fault::PoolBusy,
+                // Connections are being made and did not fail yet.
+                None => Fault::Silent,
+            }
         })
     }
 }
@@ -166,20 +170,23 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<Client, Fault> {
         let connected = guarded(|| Ok(self.driver.connect()?));
-        *self
-            .last_fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = connected.as_ref().err().cloned();
+        *lock(&self.last_fault) = connected.as_ref().err().cloned();
         connected
     }
 
     fn is_valid(&self, client: &mut Client) -> Result<(), Fault> {
-        Ok(self.driver.is_valid(client)?)
+        let valid = self.driver.is_valid(client).map_err(Fault::from);
+        *lock(&self.last_fault) = valid.as_ref().err().cloned();
+        valid
     }
 
     fn has_broken(&self, client: &mut Client) -> bool {
         self.driver.has_broken(client)
     }
+}
+
+fn lock(last_fault: &Mutex<Option<Fault>>) -> MutexGuard<'_, Option<Fault>> {
+    last_fault.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whoever waits for a connection says why there is none; the pool's own log would say it again and

@@ -11,7 +11,8 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use postgres::types::{ToSql, Type};
 
 use super::fault::Fault;
-use super::{PostgresStore, Shared, StoreError, WRITE, unusable};
+use super::shared::Shared;
+use super::{PostgresStore, StoreError, WRITE, unusable};
 use crate::base::ids;
 
 /// How often a lease is renewed, and when it is over.
@@ -164,7 +165,7 @@ fn renew(shared: &Shared, id: &str, times: LeaseTimes, known: &Mutex<Known>) -> 
     );
     let own: (&(dyn ToSql + Sync), Type) = (&id, Type::TEXT);
     let listed = shared.bounded(WRITE, |transaction| {
-        transaction.execute_typed(&renew, &[own.clone()])?;
+        transaction.execute_typed(&renew, std::slice::from_ref(&own))?;
         let rows = transaction.query_typed(&list, &[own])?;
         let ids = rows.iter().map(|row| row.try_get(0));
         Ok::<Vec<String>, Fault>(ids.collect::<Result<_, _>>()?)

@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
 
-use super::Shared;
 use super::fault::Fault;
 use super::limit::{Limit, within};
+use super::shared::Shared;
 use crate::base::ids::random_bytes;
 
 /// How often the state is looked at, however quiet it is.

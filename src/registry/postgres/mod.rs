@@ -15,25 +15,25 @@ mod listener;
 mod migrations;
 mod mirror;
 mod rows;
+mod shared;
 mod tables;
 mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::postgres::Client;
 use ::postgres::types::Type;
-use ::postgres::{Client, IsolationLevel, Transaction};
 
 use self::connect::Database;
 use self::fault::Fault;
 use self::limit::{Limit, within};
 use self::listener::Listener;
 use self::mirror::Shown;
+use self::shared::{Shared, Written};
 use self::tables::Tables;
-use super::atomic_file::retry_until;
 use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
-use super::shared_file::try_lock;
 use super::snapshot::Snapshot;
 use super::{Imported, OnCollision, StoreError, ToolStore};
 use crate::base::ids::random_bytes;
@@ -42,12 +42,6 @@ use crate::domain::tool::{Definition, Tool, ToolName};
 
 pub use migrations::Migrated;
 
-/// How long a write waits for other writers of this process, then for other replicas'.
-const TURN: Duration = Duration::from_secs(3);
-const LOCK: Duration = Duration::from_millis(1500);
-/// What one statement of an ordinary write may take on the server: longer than a lock, or its error
-/// would not say that it is the lock.
-const STATEMENT: Duration = Duration::from_secs(2);
 /// What a write, or a check, may take from the moment it is its turn.
 const WRITE: Duration = Duration::from_secs(4);
 const CHECK: Duration = Duration::from_secs(2);
@@ -79,18 +73,6 @@ pub struct PostgresStoreOptions {
 pub struct PostgresStore {
     shared: Arc<Shared>,
     _listener: Listener,
-}
-
-#[derive(Debug)]
-struct Shared {
-    database: Database,
-    tables: Tables,
-    shown: Shown,
-    /// Held while this process writes.
-    turn: Mutex<()>,
-    checked_at: Mutex<Instant>,
-    max_tools: usize,
-    read_only: bool,
 }
 
 /// Brings the schema up to date and does nothing else: the `migrate` command.
@@ -161,7 +143,8 @@ impl PostgresStore {
         })
     }
 
-    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all replicas.
+    /// The key of that name: 32 random bytes, made by whoever asks first, the same for all
+    /// replicas.
     ///
     /// # Errors
     /// `Unusable` when the database does not answer.
@@ -174,7 +157,7 @@ impl PostgresStore {
         let key: Result<Vec<u8>, Fault> = self.shared.bounded(WRITE, |transaction| {
             let named = (&name as &(dyn ::postgres::types::ToSql + Sync), Type::TEXT);
             // A replica that may only read finds the key that another made.
-            if let Some(row) = transaction.query_typed_opt(&select, &[named.clone()])? {
+            if let Some(row) = transaction.query_typed_opt(&select, std::slice::from_ref(&named))? {
                 return Ok(row.try_get(0)?);
             }
             transaction.execute_typed(&insert, &[named.clone(), (&fresh, Type::BYTEA)])?;
@@ -186,162 +169,9 @@ impl PostgresStore {
     }
 }
 
-impl Shared {
-    /// The first connection: schema, then tools.
-    fn begin(&self) -> Result<(), Fault> {
-        let mut client = self.database.connect()?;
-        within(Limit::Until(Instant::now() + migrations::MIGRATION), || {
-            let schema = &self.tables.schema;
-            if !self.read_only {
-                let migrated = migrations::migrate(&mut client, schema)?;
-                if migrated.from != migrated.to {
-                    log::info!(
-                        "the database's schema went from version {} to {}",
-                        migrated.from,
-                        migrated.to
-                    );
-                }
-                return Ok(());
-            }
-            let (found, known) = (
-                migrations::read_version(&mut client, schema)?,
-                migrations::known_version(),
-            );
-            match found == known {
-                true => Ok(()),
-                false => Err(Fault::OldSchema(found, known)),
-            }
-        })?;
-        self.catch_up(&mut client)
-    }
-
-    /// Compares the snapshot with the database and reads what changed.
-    fn catch_up(&self, client: &mut Client) -> Result<(), Fault> {
-        let marker = within(Limit::Until(Instant::now() + CHECK), || {
-            self.tables.marker(client)
-        })?;
-        let newest = self.shown.newest();
-        if newest.marker != marker {
-            let mirror = within(Limit::Until(Instant::now() + WHOLE), || {
-                let mut transaction = client
-                    .build_transaction()
-                    .isolation_level(IsolationLevel::RepeatableRead)
-                    .read_only(true)
-                    .start()?;
-                transaction.batch_execute(&timeouts(WHOLE))?;
-                let marker = self.tables.marker(&mut transaction)?;
-                let mirror = newest.load(&mut transaction, &self.tables, marker)?;
-                transaction.commit()?;
-                Ok::<_, Fault>(mirror)
-            })?;
-            self.shown.show(mirror);
-        }
-        *self
-            .checked_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        Ok(())
-    }
-
-    /// One transaction on a connection of the pool, all of it within `limit`.
-    fn bounded<T, E: From<Fault>>(
-        &self,
-        limit: Duration,
-        act: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.database.run(Instant::now() + limit, |client| {
-            let mut transaction = client.transaction().map_err(Fault::from)?;
-            // Within the transaction: a pooler gives the connection to others after it.
-            transaction
-                .batch_execute(&timeouts(limit.min(STATEMENT).max(limit / 2)))
-                .map_err(Fault::from)?;
-            let done = act(&mut transaction)?;
-            transaction.commit().map_err(commit_fault)?;
-            Ok(done)
-        })
-    }
-
-    /// One write: `act` sees the newest tools and the database's time, and says what is answered
-    /// and what was written.
-    fn write<T>(
-        &self,
-        limit: Duration,
-        act: impl FnOnce(&Snapshot, String, &mut Transaction<'_>) -> Result<(T, Written), StoreError>,
-    ) -> Result<T, StoreError> {
-        if self.read_only {
-            return Err(StoreError::ReadOnly);
-        }
-        let turn = retry_until(Instant::now() + TURN, || try_lock(&self.turn));
-        let _turn = turn.ok_or(StoreError::Busy { waited: TURN })?;
-        let (answer, mirror) = self.bounded(limit, |transaction| {
-            let (marker, now) = self.tables.lock(transaction)?;
-            let generation = marker.generation;
-            let newest = self.shown.newest();
-            if newest.marker != marker {
-                // Nobody can commit before us, so this is what is committed.
-                self.shown
-                    .show(newest.load(transaction, &self.tables, marker)?);
-            }
-            let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
-            let generation = generation + written.statements;
-            let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
-            let newest = self.shown.newest();
-            let mirror = newest.after(&written.put, written.versions, &removed, generation);
-            Ok::<_, StoreError>((answer, mirror))
-        })?;
-        self.shown.show(mirror);
-        Ok(answer)
-    }
-}
-
-/// What a write did to the table.
-#[derive(Default)]
-struct Written {
-    put: Vec<Arc<Tool>>,
-    /// Of these, by name.
-    versions: Vec<(String, String)>,
-    removed: Vec<ToolName>,
-    /// As the trigger counts them.
-    statements: i64,
-}
-
-/// Of the transaction that this is sent in.
-fn timeouts(statement: Duration) -> String {
-    let lock = LOCK.min(statement * 3 / 4);
-    format!(
-        "SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
-         SET LOCAL idle_in_transaction_session_timeout = {}",
-        statement.as_millis(),
-        lock.as_millis(),
-        statement.as_millis() * 2
-    )
-}
-
-/// A commit that was not answered may have happened.
-fn commit_fault(error: ::postgres::Error) -> Fault {
-    if error.code().is_some() {
-        return Fault::from(error);
-    }
-    log::warn!("a commit was not answered: {}", Fault::from(error));
-    Fault::CommitUnknown
-}
-
 fn unusable(fault: Fault) -> StoreError {
     let reason = fault.to_string();
     StoreError::Unusable { reason }
-}
-
-impl From<Fault> for StoreError {
-    /// What a write says.
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Locked => Self::Busy { waited: LOCK },
-            fault => {
-                let reason = fault.to_string();
-                Self::Unwritable { reason }
-            }
-        }
-    }
 }
 
 impl ToolStore for PostgresStore {

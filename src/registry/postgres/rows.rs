@@ -1,4 +1,5 @@
-//! Rows of `dynamic_tools` ⇄ tools. The only SQL that names the columns; decisions never stand here.
+//! Rows of `dynamic_tools` ⇄ tools. The only SQL that names the columns; decisions never stand
+//! here.
 
 use std::sync::Arc;
 

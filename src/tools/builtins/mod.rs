@@ -110,7 +110,7 @@ pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
         match group {
             BuiltinGroup::Tool => list.extend(dynamic_tool::all(settings)),
             BuiltinGroup::RunJs => list.push(run_js::run_js_ephemeral(settings)),
-            BuiltinGroup::System => list.push(system::health()),
+            BuiltinGroup::System => list.extend([system::health(), system::whoami()]),
             // Their tools are not built yet.
             BuiltinGroup::Prompt
             | BuiltinGroup::Resource

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Access, BuiltIn, Draft, closed_object, merged, read};
+use crate::audit::Action;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
 use crate::domain::tool::{
@@ -112,6 +113,8 @@ fn run(tools: &Tools, context: &CallContext<'_>, arguments: &JsonText) -> Called
         context,
         &Execution {
             kind: CallKind::RunJs,
+            action: Action::RunJs,
+            revision: None,
             scope: NAME.to_owned(),
             label: NAME,
             definition: &definition,

@@ -1,9 +1,11 @@
-//! `system.health`.
+//! `system.health` and `system.whoami`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Access, BuiltIn, Draft, closed_object};
+use crate::auth::{Action, Caller};
 use crate::domain::json::JsonText;
+use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::call::Called;
 
@@ -32,4 +34,58 @@ pub(super) fn health() -> BuiltIn {
             }))))
         }),
     })
+}
+
+pub(super) fn whoami() -> BuiltIn {
+    let text = || json!({ "type": "string" });
+    let verdict = || {
+        let properties = json!({ "allowed": { "type": "boolean" }, "why": text() });
+        closed_object(&["allowed", "why"], properties)
+    };
+    BuiltIn::new(Draft {
+        name: "system.whoami",
+        title: "Who am I",
+        description: "Who you are to this server, the scopes of your token, and what you may do \
+            and why."
+            .to_owned(),
+        input: closed_object(&[], json!({})),
+        output: Some(json!({
+            "type": "object",
+            "properties": {
+                "principal": closed_object(
+                    &["issuer", "subject"],
+                    json!({ "issuer": text(), "subject": text() }),
+                ),
+                "client": text(),
+                "scopes": { "type": "array", "items": text() },
+                "authority": closed_object(
+                    &["use", "admin"],
+                    json!({ "use": verdict(), "admin": verdict() }),
+                ),
+            },
+        })),
+        annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
+        access: Access::Everybody(|tools, context, _| {
+            let caller = context.caller;
+            Called::value(ToolAnswer::value(JsonText::from_value(&json!({
+                "principal": {
+                    "issuer": caller.principal().issuer,
+                    "subject": caller.principal().subject,
+                },
+                "client": caller.client(),
+                "scopes": caller.scopes(),
+                "authority": {
+                    "use": verdict_on(tools, caller, Action::Use),
+                    "admin": verdict_on(tools, caller, Action::Admin("an admin act")),
+                },
+            }))))
+        }),
+    })
+}
+
+fn verdict_on(tools: &Tools, caller: &Caller, action: Action<'_>) -> Value {
+    match tools.authority.authorize(caller, action, None) {
+        Ok(ground) => json!({ "allowed": true, "why": ground.to_string() }),
+        Err(denied) => json!({ "allowed": false, "why": denied.to_string() }),
+    }
 }

@@ -9,11 +9,15 @@ const [era, tool, ...target] = process.argv.slice(2);
 const inspector = fileURLToPath(new URL('node_modules/.bin/mcp-inspector', import.meta.url));
 const server = target[0].startsWith('http')
   ? ['--transport', 'http', '--server-url', target[0]]
-  : ['--transport', 'stdio', ...target];
+  // It hands on little of its own environment, and would read a target's flags as its own.
+  : ['--transport', 'stdio', ...handed(['DOCKER_HOST', 'XDG_DATA_HOME']), '--', ...target];
+
+function handed(names) {
+  return names.flatMap(name => ['-e', `${name}=${process.env[name]}`]);
+}
 
 // The result of one request. A result with isError makes the command fail, but is printed too.
 async function ask(...flags) {
-  // A target's own flags end the Inspector's: what is asked stands first.
   const command = [inspector, '--cli', '--quiet', '--format', 'json', '--protocol-era', era,
     ...flags, ...server];
   const { stdout, stderr } = await promisify(execFile)(process.execPath, command)

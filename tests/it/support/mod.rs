@@ -3,6 +3,7 @@
 pub(crate) mod daemons;
 pub(crate) mod engine;
 pub(crate) mod http;
+pub(crate) mod idp;
 pub(crate) mod jail;
 pub(crate) mod packages;
 pub(crate) mod pipe;

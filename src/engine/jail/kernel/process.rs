@@ -115,6 +115,14 @@ pub(in crate::engine::jail) fn kill(pid: Pid, signal: c_int) -> io::Result<()> {
     done(unsafe { libc::kill(pid, signal) })
 }
 
+/// Whether two processes run in one and the same memory; no where the kernel does not tell.
+pub(in crate::engine::jail) fn share_memory(one: Pid, other: Pid) -> bool {
+    /// linux/kcmp.h
+    const KCMP_VM: c_int = 1;
+    // SAFETY: integers.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0 }
+}
+
 /// Sends a signal to the process behind a descriptor of [`open_pidfd`], and to no other.
 pub(in crate::engine::jail) fn kill_by_pidfd(process: &OwnedFd, signal: c_int) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();

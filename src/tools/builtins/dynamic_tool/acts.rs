@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::view::{View, answer, one_tool, view};
+use crate::audit::Action;
 use crate::auth::AdminPermit;
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
@@ -70,11 +71,20 @@ struct NewTool {
 
 pub(super) fn create(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let _place = tools.place()?;
     let new = read::<CreateInput>(arguments)?.tool;
+    let target = new.name.clone();
+    let created = tools.audited(context, Action::ToolCreate, &target, || {
+        create_tool(tools, new)
+    });
+    one_tool(&*created?, false)
+}
+
+fn create_tool(tools: &Tools, new: NewTool) -> Result<Arc<Tool>, Failure> {
     let name = parse_name(&new.name)?;
     if let Some(reason) = reserved(name.as_str()) {
         return Err(invalid(format!(
@@ -104,7 +114,7 @@ pub(super) fn create(
         .create(name, definition)
         .map_err(|error| store_failure(&error))?;
     log::info!("dynamic tool {} created", tool.name);
-    one_tool(&tool, false)
+    Ok(tool)
 }
 
 fn default_timeout_ms(tools: &Tools) -> u64 {
@@ -231,11 +241,20 @@ impl Patch {
 
 pub(super) fn update(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let _place = tools.place()?;
     let input: UpdateInput = read(arguments)?;
+    let target = input.name.clone();
+    let updated = tools.audited(context, Action::ToolUpdate, &target, || {
+        update_tool(tools, input)
+    });
+    one_tool(&*updated?, false)
+}
+
+fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> {
     let base = find(tools, &input.name)?;
     let patched = input
         .patch
@@ -263,7 +282,7 @@ pub(super) fn update(
         tool.name,
         tool.revision
     );
-    one_tool(&tool, false)
+    Ok(tool)
 }
 
 /// A tool by its name, disabled or not.
@@ -287,13 +306,16 @@ struct NameInput {
 
 pub(super) fn delete(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let name = find(tools, &input.name)?.name.clone();
-    let deleted = tools.store.delete(&name, input.expected_revision);
-    let tool = deleted.map_err(|error| store_failure(&error))?;
+    let tool = tools.audited(context, Action::ToolDelete, &input.name, || {
+        let name = find(tools, &input.name)?.name.clone();
+        let deleted = tools.store.delete(&name, input.expected_revision);
+        deleted.map_err(|error| store_failure(&error))
+    })?;
     log::info!("dynamic tool {} deleted", tool.name);
     Ok(ToolAnswer::text(&format!(
         "Deleted dynamic tool \"{}\" (revision {}).",
@@ -303,21 +325,28 @@ pub(super) fn delete(
 
 pub(super) fn enable(
     tools: &Tools,
+    context: &CallContext<'_>,
     arguments: &JsonText,
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let name = find(tools, &input.name)?.name.clone();
     let enabled = input.enabled.unwrap_or(true);
-    let tool = tools
-        .store
-        .update(&name, input.expected_revision, &mut |stored| {
-            Ok(Definition {
-                enabled,
-                ..stored.definition.clone()
+    let action = match enabled {
+        true => Action::ToolEnable,
+        false => Action::ToolDisable,
+    };
+    let tool = tools.audited(context, action, &input.name, || {
+        let name = find(tools, &input.name)?.name.clone();
+        tools
+            .store
+            .update(&name, input.expected_revision, &mut |stored| {
+                Ok(Definition {
+                    enabled,
+                    ..stored.definition.clone()
+                })
             })
-        })
-        .map_err(|error| store_failure(&error))?;
+            .map_err(|error| store_failure(&error))
+    })?;
     one_tool(&tool, false)
 }
 

@@ -133,8 +133,8 @@ fn create_tool(settings: &ToolSettings) -> BuiltIn {
         ),
         output: Some(tool_output()),
         annotations: json!({ "destructiveHint": false, "openWorldHint": false }),
-        access: Access::Admin(|tools, _, arguments, permit| {
-            Called::built_in(acts::create(tools, arguments, permit))
+        access: Access::Admin(|tools, context, arguments, permit| {
+            Called::built_in(acts::create(tools, context, arguments, permit))
         }),
     })
 }
@@ -163,8 +163,8 @@ fn update_tool(settings: &ToolSettings) -> BuiltIn {
         ),
         output: Some(tool_output()),
         annotations: json!({ "openWorldHint": false }),
-        access: Access::Admin(|tools, _, arguments, permit| {
-            Called::built_in(acts::update(tools, arguments, permit))
+        access: Access::Admin(|tools, context, arguments, permit| {
+            Called::built_in(acts::update(tools, context, arguments, permit))
         }),
     })
 }
@@ -184,8 +184,8 @@ fn delete_tool() -> BuiltIn {
         ),
         output: None,
         annotations: json!({ "idempotentHint": true, "openWorldHint": false }),
-        access: Access::Admin(|tools, _, arguments, permit| {
-            Called::built_in(acts::delete(tools, arguments, permit))
+        access: Access::Admin(|tools, context, arguments, permit| {
+            Called::built_in(acts::delete(tools, context, arguments, permit))
         }),
     })
 }
@@ -206,8 +206,8 @@ fn enable_tool() -> BuiltIn {
         ),
         output: Some(tool_output()),
         annotations: json!({ "idempotentHint": true, "openWorldHint": false }),
-        access: Access::Admin(|tools, _, arguments, permit| {
-            Called::built_in(acts::enable(tools, arguments, permit))
+        access: Access::Admin(|tools, context, arguments, permit| {
+            Called::built_in(acts::enable(tools, context, arguments, permit))
         }),
     })
 }

@@ -1,0 +1,177 @@
+//! Opens the audit log as the operator wants it, and writes what the server does by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::{CHECK_TIMEOUT, LAST_REMOVALS, StartError};
+use crate::audit::{ActResult, Action, Audit, AuditOptions, Details, Event};
+use crate::base::deadline::Deadline;
+use crate::base::secret::Secret;
+use crate::config::{AuthMode, Backend, Config, JwksSource, Profile};
+use crate::engine::{Engine, Owners};
+use crate::http::ReadyCheck;
+use crate::metrics::Metrics;
+use crate::registry::ToolStore;
+
+/// Opens the log with its first line, or none where the operator wants none.
+pub(super) fn open_audit(
+    config: &Config,
+    owners: &dyn Owners,
+    metrics: &Arc<Metrics>,
+) -> Result<Audit, StartError> {
+    let Some(audit) = &config.audit else {
+        return Ok(Audit::off());
+    };
+    let audit = Audit::open(AuditOptions {
+        config: audit.clone(),
+        instance: owners.own_id().to_owned(),
+        secrets: secrets(config),
+        metrics: Arc::clone(metrics),
+        clock: Arc::new(SystemTime::now),
+    })
+    .map_err(StartError::Audit)?;
+    let details = Details::Server {
+        version: env!("CARGO_PKG_VERSION"),
+        profile: match config.profile {
+            Profile::Mvp => "mvp",
+            Profile::Enterprise => "enterprise",
+        },
+    };
+    record(&audit, Action::ServerStart, "", details)?;
+    Ok(audit)
+}
+
+/// Writes which engine runs the code; one that cannot be written is ended.
+pub(super) fn record_engine(audit: &Audit, engine: &dyn Engine) -> Result<(), StartError> {
+    if audit.status().is_none() {
+        return Ok(());
+    }
+    let probe = engine.probe(Deadline::after(CHECK_TIMEOUT));
+    let details = Details::Engine {
+        ready: probe.ready,
+        detail: probe.detail,
+    };
+    record(audit, Action::EngineSelect, engine.name(), details).inspect_err(|_| {
+        engine.stop(Deadline::after(LAST_REMOVALS));
+    })
+}
+
+fn record(audit: &Audit, action: Action, target: &str, details: Details) -> Result<(), StartError> {
+    let event = Event::of_server(action, target);
+    audit
+        .record(&event, ActResult::Success, details)
+        .map_err(|_| StartError::Unaudited)
+}
+
+/// Every secret of the settings, in each form in which it could turn up.
+fn secrets(config: &Config) -> Vec<Secret> {
+    let mut secrets: Vec<_> = config.auth.admin_token.iter().cloned().collect();
+    if let Backend::Postgres(postgres) = &config.store.backend {
+        secrets.extend(of_url(postgres.target.url.reveal()));
+    }
+    if let AuthMode::Jwt(jwt) = &config.auth.mode
+        && let JwksSource::Url(url) = &jwt.jwks
+    {
+        secrets.extend(of_url(url));
+    }
+    secrets
+}
+
+/// The password of a URL, as it is written and as it is meant; nothing where there is none.
+fn of_url(url: &str) -> Vec<Secret> {
+    let after = url.split_once("://").map_or(url, |(_, after)| after);
+    let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let Some((_, password)) = user.and_then(|user| user.split_once(':')) else {
+        return Vec::new();
+    };
+    vec![Secret::new(password), Secret::new(unescape(password))]
+}
+
+/// Percent escapes (RFC 3986, section 2.1); what is none stays.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, byte, after.get(2..)) {
+            (b'%', Some(byte), Some(after)) => {
+                bytes.push(byte);
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The check of `/readyz`; none without a log.
+pub(super) fn check_audit(audit: &Audit) -> Option<ReadyCheck> {
+    let status = audit.status()?;
+    let detail = match (&status.trouble, status.free_bytes) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, Some(free)) => format!("writable, {} MiB left", free >> 20),
+        (None, None) => "writable".to_owned(),
+    };
+    Some(ReadyCheck {
+        name: "audit",
+        ready: status.trouble.is_none(),
+        detail,
+    })
+}
+
+/// Notices that the registry in memory is another one, whoever changed it.
+pub(super) struct RegistryWatch {
+    pub(super) audit: Audit,
+    pub(super) store: Arc<dyn ToolStore>,
+    seen: AtomicU64,
+}
+
+impl RegistryWatch {
+    pub(super) fn new(audit: Audit, store: Arc<dyn ToolStore>) -> Self {
+        let seen = store.snapshot().generation().into();
+        Self { audit, store, seen }
+    }
+
+    pub(super) fn look(&self) {
+        let snapshot = self.store.snapshot();
+        let generation = snapshot.generation();
+        if generation == self.seen.load(Ordering::Relaxed) {
+            return;
+        }
+        let details = Details::Registry {
+            generation,
+            tools: snapshot.tools().len(),
+        };
+        // What cannot be written is tried again at the next look.
+        if record(&self.audit, Action::RegistryRefresh, "", details).is_ok() {
+            self.seen.store(generation, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_urls() {
+        let check = |url: &str, expected: &[&str]| {
+            let found: Vec<_> = of_url(url)
+                .iter()
+                .map(|secret| secret.reveal().to_owned())
+                .collect();
+            assert_eq!(found, expected, "{url}");
+        };
+        check("postgres://u:p%40ss@db/d?x=y", &["p%40ss", "p@ss"]);
+        check("postgres://u:p@ss@db/d", &["p@ss", "p@ss"]);
+        check("https://u@a.example/", &[]);
+        check("https://a.example/x:y@z", &[]);
+        check("postgres://u:100%@db", &["100%", "100%"]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Servers and commands on a registry in PostgreSQL. Code runs in the jail, so that only the
+//! database is in question.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::engine::await_that;
+use crate::support::http::failure;
+use crate::support::postgres::{Cluster, fresh_schema, wait_until};
+use crate::support::server::{Folder, Server, run, stderr, stdout};
+
+/// As the original writes it.
+const ORIGINAL: &str = r#"{"version":1,"tools":[{"name":"math.add","title":"Add",
+    "description":"Adds","image":"node:lts-slim","timeoutMs":30000,"dependencies":[],
+    "code":"return args.a + args.b","enabled":true,"createdAt":"2026-02-13T09:30:00.123Z",
+    "updatedAt":"2026-02-14T10:00:00.000Z","revision":3}]}"#;
+
+/// The settings of a server on that schema.
+struct Settings(Vec<(&'static str, String)>);
+
+impl Settings {
+    fn of(cluster: &Cluster, schema: &str) -> Self {
+        Self(vec![
+            ("MCP_DYNAMIC_BACKEND", "postgres".to_owned()),
+            ("MCP_DYNAMIC_PG_URL", cluster.url()),
+            ("MCP_DYNAMIC_PG_SCHEMA", schema.to_owned()),
+            ("MCP_DYNAMIC_PG_INIT_BACKOFF_MS", "50".to_owned()),
+            ("MCP_EXECUTION_ENGINE", "node".to_owned()),
+            ("PATH", std::env::var("PATH").unwrap()),
+        ])
+    }
+
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        let pairs = self.0.iter();
+        pairs.map(|(key, value)| (*key, value.as_str())).collect()
+    }
+}
+
+fn tool(name: &str) -> Value {
+    json!({ "tool": { "name": name, "description": "d", "code": "return 42" } })
+}
+
+fn registry_check(server: &Server) -> (u16, String) {
+    let (status, checks) = server.readiness();
+    let detail = checks["registry"]["detail"].as_str().unwrap().to_owned();
+    (status, detail)
+}
+
+fn answers_42(server: &Server, name: &str) -> bool {
+    let answer = server.rpc("tools/call", &json!({ "name": name, "arguments": {} }));
+    answer["result"]["structuredContent"]["result"] == 42
+}
+
+#[test]
+fn any_replica_serves_any_request_and_an_outage_stops_only_changes() {
+    let (cluster, schema) = (Cluster::own(&[]), fresh_schema());
+    let settings = Settings::of(&cluster, &schema);
+    let (one, other) = (
+        Server::start(&settings.pairs()),
+        Server::start(&settings.pairs()),
+    );
+    let mut admin = cluster.admin();
+    let instances = format!("SELECT count(*) FROM \"{schema}\".dynamic_instances");
+    let mut instances = || -> i64 { admin.query_one(&instances, &[]).unwrap().get(0) };
+    assert_eq!(instances(), 2);
+
+    let made = one.call("dynamic.tool.create", tool("made.on.one"));
+    assert_eq!(made.get("isError"), None, "{made}");
+    let heard = time_until("callable on the other", || {
+        answers_42(&other, "made.on.one")
+    });
+    assert!(heard < Duration::from_secs(5), "{heard:?}");
+
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
+    let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let reply = one.connect().post(&[], &body.to_string());
+    let session = reply.header("Mcp-Session-Id").unwrap().to_owned();
+    let ping = r#"{"jsonrpc":"2.0","id":5,"method":"ping"}"#;
+    let fields = [("Mcp-Session-Id", session.as_str())];
+    assert_eq!(other.connect().post(&fields, ping).status, 200);
+
+    cluster.act("pause", &[]);
+    await_that("the check", || registry_check(&other).0 == 503);
+    let (_, detail) = registry_check(&other);
+    assert_eq!(
+        detail,
+        "the registry cannot be used: the database does not answer"
+    );
+    let began = Instant::now();
+    let refused = failure(&other.call("dynamic.tool.create", tool("made.on.other")));
+    assert!(refused.contains("database does not answer"), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(35));
+    let called = other.call("made.on.one", json!({}));
+    assert_eq!(called["structuredContent"]["result"], 42, "{called}");
+    cluster.act("resume", &[]);
+    await_that("ready again", || {
+        registry_check(&other) == (200, "postgres".to_owned())
+    });
+    await_that("writes again", || {
+        let made = other.call("dynamic.tool.create", tool("made.on.other"));
+        made.get("isError").is_none()
+    });
+    await_that("heard", || answers_42(&one, "made.on.other"));
+    drop((one, other));
+    assert_eq!(instances(), 0, "who ended well is not remembered");
+}
+
+#[test]
+fn a_registry_is_migrated_imported_and_exported_by_commands() {
+    let (cluster, schema, folder) = (Cluster::shared(), fresh_schema(), Folder::new());
+    let settings = Settings::of(&cluster, &schema);
+    let command = |line: &[&str]| {
+        let output = run(&folder, &settings.pairs(), line);
+        let code = output.status.code().unwrap();
+        (code, stdout(&output) + &stderr(&output))
+    };
+    let (code, text) = command(&["tools", "export"]);
+    assert!(
+        code == 1 && text.contains("run dynamic-mcp migrate"),
+        "{text}"
+    );
+    let migrated = (0, "the schema went from version 0 to 3\n".to_owned());
+    assert_eq!(command(&["migrate"]), migrated);
+    let again = (0, "the schema is at version 3 already\n".to_owned());
+    assert_eq!(command(&["migrate"]), again);
+
+    std::fs::write(folder.path().join("old.json"), ORIGINAL).unwrap();
+    let import = |line: &[&str]| command(&[&["tools", "import", "old.json"], line].concat());
+    let counted = |text: &str| (0, format!("{text}\n"));
+    assert_eq!(
+        import(&[]),
+        counted("1 tools added, 0 replaced, 0 unchanged")
+    );
+    assert_eq!(
+        import(&[]),
+        counted("0 tools added, 0 replaced, 1 unchanged")
+    );
+    assert_eq!(
+        command(&["tools", "export", "new.json"]),
+        counted("1 tools exported")
+    );
+    let (code, text) = command(&["tools", "export", "new.json"]);
+    assert!(code == 1 && text.contains("exists"), "{text}");
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let exported = std::fs::read_to_string(folder.path().join("new.json")).unwrap();
+    assert_eq!(read(&exported), read(ORIGINAL));
+    assert_eq!(command(&["tools", "export"]), (0, exported));
+
+    let changed = ORIGINAL.replace("args.a +", "args.a -");
+    std::fs::write(folder.path().join("old.json"), changed).unwrap();
+    let (code, text) = import(&[]);
+    assert!(
+        code == 1 && text.contains("other tools named math.add"),
+        "{text}"
+    );
+    let (code, _) = import(&["over"]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        import(&["replace"]),
+        counted("0 tools added, 1 replaced, 0 unchanged")
+    );
+    // And into a file, which is the default.
+    let output = run(&folder, &[], &["tools", "import", "new.json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = run(&folder, &[], &["tools", "export"]);
+    assert_eq!(read(&stdout(&output)), read(ORIGINAL));
+    let output = run(&folder, &[], &["migrate"]);
+    assert_eq!(output.status.code(), Some(2));
+}
