@@ -20,8 +20,8 @@ pub(super) struct LateEngine {
     config: Config,
     surroundings: Surroundings,
     owners: Arc<dyn Owners>,
-    registry: Registry,
     audit: Audit,
+    registry: Registry,
     /// Held while it starts.
     starting: Mutex<()>,
     started: OnceLock<Arc<dyn Engine>>,
@@ -32,15 +32,15 @@ impl LateEngine {
         config: Config,
         surroundings: Surroundings,
         owners: Arc<dyn Owners>,
-        registry: Registry,
         audit: Audit,
+        registry: Registry,
     ) -> Self {
         Self {
             config,
             surroundings,
             owners,
-            registry,
             audit,
+            registry,
             starting: Mutex::new(()),
             started: OnceLock::new(),
         }

@@ -168,13 +168,9 @@ impl Core {
                 (Some(sessions), engine, reason)
             }
             Transport::Stdio => {
-                let late = LateEngine::new(
-                    config.clone(),
-                    surroundings,
-                    as_owners,
-                    registry.clone(),
-                    audit.clone(),
-                );
+                let (registry, audit) = (registry.clone(), audit.clone());
+                let late =
+                    LateEngine::new(config.clone(), surroundings, as_owners, audit, registry);
                 (None, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
