@@ -4,22 +4,22 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::Tools;
 use super::answer::ToolAnswer;
 use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
-use super::{Tools, content};
+use super::schemas::{check_arguments, dynamic_arguments, shape_result};
 use crate::audit::Action;
 use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
-use crate::domain::run::{Cancel, Job, Observer, Returned};
+use crate::domain::run::{Cancel, Job, Observer};
 use crate::domain::tool::{Definition, Tool};
 use crate::guard::{Place, Refusal};
 use crate::metrics::{CallKind, Phase};
-use crate::schema::Schema;
 
 /// When to try again while this server goes and another one comes, in milliseconds.
 const DRAINING_HINT_MS: u64 = 5000;
@@ -336,78 +336,4 @@ fn admin_token_argument(arguments: &JsonText) -> Option<String> {
 pub(super) fn parse_image(definition: &Definition) -> Result<Option<ImageRef>, Failure> {
     let parsed = definition.image.as_deref().map(ImageRef::parse).transpose();
     parsed.map_err(|error| Failure::new(FailureKind::Policy, format!("image is {error}")))
-}
-
-fn check_arguments(schema: &Schema, arguments: &JsonText) -> Result<(), Failure> {
-    let invalid = |message: String| Failure::new(FailureKind::InvalidArguments, message);
-    let value = arguments
-        .value()
-        .map_err(|error| invalid(format!("the arguments cannot be read: {error}")))?;
-    schema
-        .validate(&value)
-        .map_err(|violations| invalid(violations.to_string()))
-}
-
-/// What the code receives: the arguments themselves, or, for a tool without `inputSchema`, their
-/// `args` member.
-fn dynamic_arguments(definition: &Definition, arguments: &JsonText) -> Result<JsonText, Failure> {
-    if let Some(schema) = &definition.input_schema {
-        check_arguments(&compile(schema, "inputSchema")?, arguments)?;
-        return Ok(arguments.clone());
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Wrapped {
-        args: Option<JsonText>,
-    }
-    let invalid = |message: &str| {
-        let message = format!("{message}; this tool takes {{\"args\":{{…}}}}");
-        Failure::new(FailureKind::InvalidArguments, message)
-    };
-    let wrapped: Wrapped = serde_json::from_str(arguments.text())
-        .map_err(|_| invalid("$ must have no property but \"args\""))?;
-    match wrapped.args {
-        None => Ok(JsonText::empty_object()),
-        Some(args) if args.text().starts_with('{') => Ok(args),
-        Some(_) => Err(invalid("$.args must be an object")),
-    }
-}
-
-/// A stored schema compiled again: it was checked when it was stored, by this version or another.
-fn compile(schema: &JsonText, which: &str) -> Result<Schema, Failure> {
-    let unusable = |error: String| {
-        let message = format!("the tool's {which} cannot be used ({error}): update the tool");
-        Failure::new(FailureKind::Policy, message)
-    };
-    let value = schema
-        .value()
-        .map_err(|error| unusable(error.to_string()))?;
-    Schema::compile(&value).map_err(|error| unusable(error.to_string()))
-}
-
-fn shape_result(
-    definition: &Definition,
-    returned: Returned,
-    duration: Duration,
-) -> Result<ToolAnswer, Failure> {
-    let invalid = |message: String| Failure::new(FailureKind::InvalidResult, message);
-    let unreadable = |error: serde_json::Error| invalid(format!("$ cannot be read: {error}"));
-    match (returned, &definition.output_schema) {
-        (Returned::Content(blocks), None) => {
-            content::check_blocks(&blocks.value().map_err(unreadable)?)?;
-            Ok(ToolAnswer::blocks(blocks))
-        }
-        (Returned::Content(_), Some(_)) => {
-            let message = "the tool has an outputSchema: return a value, not ctx.content([...])";
-            Err(invalid(message.to_owned()))
-        }
-        (Returned::Value(value), None) => Ok(ToolAnswer::run_result(&value, duration)),
-        (Returned::Value(value), Some(schema)) => {
-            let instance = value.value().map_err(unreadable)?;
-            compile(schema, "outputSchema")?
-                .validate(&instance)
-                .map_err(|violations| invalid(format!("the result does not fit: {violations}")))?;
-            Ok(ToolAnswer::value(value))
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod call;
 mod catalog;
 mod content;
 mod description;
+mod schemas;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -67,10 +67,10 @@ fn any_replica_serves_any_request_and_an_outage_stops_only_changes() {
 
     let made = one.call("dynamic.tool.create", tool("made.on.one"));
     assert_eq!(made.get("isError"), None, "{made}");
-    let heard = time_until("callable on the other", || {
+    // Five times what it may take.
+    wait_until("callable on the other", Duration::from_secs(5), || {
         answers_42(&other, "made.on.one")
     });
-    assert!(heard < Duration::from_secs(5), "{heard:?}");
 
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
     let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});

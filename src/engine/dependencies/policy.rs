@@ -59,9 +59,9 @@ pub(super) fn blocked(name: &str) -> String {
     format!("package {name} is blocked here (MCP_SANDBOX_BLOCKED_PACKAGES)")
 }
 
-/// Whether a version leads to the package registry, under the package's own name: a semantic version
-/// or range, or a tag. Everything else npm would fetch from elsewhere has a `:`, a `/` or an `@`,
-/// starts with a dot, or ends as an archive does (npm-package-arg).
+/// Whether a version leads to the package registry, under the package's own name: a semantic
+/// version or range, or a tag. Everything else npm would fetch from elsewhere has a `:`, a `/` or
+/// an `@`, starts with a dot, or ends as an archive does (npm-package-arg).
 fn is_registry_version(version: &str) -> bool {
     let version = version.trim_matches(' ');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" .*^~<>=|+-_".contains(&byte);

@@ -1,7 +1,7 @@
 //! What the store's threads share: one way to the database and one picture of it. How a transaction
 //! is bounded, how the picture is brought up to date, what every write does around its decision.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::{Client, IsolationLevel, Transaction};
@@ -17,7 +17,6 @@ use crate::registry::StoreError;
 use crate::registry::atomic_file::retry_until;
 use crate::registry::shared_file::try_lock;
 use crate::registry::snapshot::Snapshot;
-use std::sync::Arc;
 
 /// How long a write waits for other writers of this process, then for other replicas'.
 const TURN: Duration = Duration::from_secs(3);
@@ -25,6 +24,8 @@ const LOCK: Duration = Duration::from_millis(1500);
 /// What one statement of an ordinary write may take on the server: longer than a lock, or its error
 /// would not say that it is the lock.
 const STATEMENT: Duration = Duration::from_secs(2);
+
+/// The store without its listener.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) database: Database,
@@ -117,7 +118,7 @@ impl Shared {
     pub(super) fn write<T>(
         &self,
         limit: Duration,
-        act: impl FnOnce(&Snapshot, String, &mut Transaction<'_>) -> Result<(T, Written), StoreError>,
+        act: impl FnOnce(&Snapshot, String, &mut Transaction<'_>) -> Decided<T>,
     ) -> Result<T, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
@@ -144,6 +145,9 @@ impl Shared {
         Ok(answer)
     }
 }
+
+/// What is answered, and what was written.
+type Decided<T> = Result<(T, Written), StoreError>;
 
 /// What a write did to the table.
 #[derive(Default)]

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::docker::Container;
@@ -278,13 +277,6 @@ pub(crate) fn signal(pid: u32, name: &str) {
     let line = format!("kill -{name} {pid}");
     let status = Command::new("sh").args(["-c", &line]).status().unwrap();
     assert!(status.success(), "{line}");
-}
-
-/// Repeats until it holds and says how long that took.
-pub(crate) fn time_until(what: &str, holds: impl FnMut() -> bool) -> Duration {
-    let began = Instant::now();
-    await_that(what, holds);
-    began.elapsed()
 }
 
 fn collect(child: &mut Child) -> Arc<Mutex<String>> {
