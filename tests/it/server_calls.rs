@@ -179,7 +179,8 @@ fn a_tool_from_its_creation_to_its_deletion() {
 
 #[test]
 fn arguments_that_do_not_fit_cost_no_container() {
-    let server = Server::start(&[]);
+    // Without a pool no container comes or goes by itself.
+    let server = Server::start(&[("MCP_SANDBOX_WARM_POOL", "0")]);
     server.create(adder());
     let containers = server.containers();
     let started = server.metric("dynamic_mcp_execution_duration_seconds_count{phase=\"run\"}");

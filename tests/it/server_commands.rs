@@ -358,12 +358,15 @@ fn the_admin_token_is_asked_for_and_never_shown() {
             );
         };
         denied(&[], arguments, "x-mcp-admin-token");
-        denied(&wrong, arguments, "wrong");
-        denied(&[], &with(arguments.clone(), GUESS), "wrong");
-        denied(&[], &with(arguments.clone(), ""), "wrong");
-        denied(&[("x-mcp-admin-token", &TOKEN[1..])], arguments, "wrong");
         denied(&[("Authorization", TOKEN)], arguments, "x-mcp-admin-token");
-        denied(&wrong, &with(arguments.clone(), TOKEN), "wrong");
+        if *act == "list" {
+            // Few enough not to be throttled.
+            denied(&wrong, arguments, "wrong");
+            denied(&[], &with(arguments.clone(), GUESS), "wrong");
+            denied(&[], &with(arguments.clone(), ""), "wrong");
+            denied(&[("x-mcp-admin-token", &TOKEN[1..])], arguments, "wrong");
+            denied(&wrong, &with(arguments.clone(), TOKEN), "wrong");
+        }
     }
     let twice = [header[0], ("x-mcp-admin-token", GUESS)];
     let reply = server

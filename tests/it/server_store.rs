@@ -223,6 +223,8 @@ fn no_crash_loses_or_tears_what_was_acknowledged() {
             "instances",
             "session.key",
             "session.key.lock",
+            "layers.key",
+            "layers.key.lock",
             "tools.json",
             "tools.json.lock",
             "tools.json.tmp",
