@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::engine::await_that;
 use crate::support::http::failure;
-use crate::support::postgres::{Cluster, fresh_schema};
-use crate::support::server::{Folder, Server, run, stderr, stdout, time_until};
+use crate::support::postgres::{Cluster, fresh_schema, wait_until};
+use crate::support::server::{Folder, Server, run, stderr, stdout};
 
 /// As the original writes it.
 const ORIGINAL: &str = r#"{"version":1,"tools":[{"name":"math.add","title":"Add",

@@ -60,8 +60,8 @@ pub(super) fn blocked(name: &str) -> String {
 }
 
 /// Whether a version leads to the package registry, under the package's own name: a semantic
-/// version or range, or a tag. Everything else npm would fetch from elsewhere has a `:`, a `/` or an `@`,
-/// starts with a dot, or ends as an archive does (npm-package-arg).
+/// version or range, or a tag. Everything else npm would fetch from elsewhere has a `:`, a `/` or
+/// an `@`, starts with a dot, or ends as an archive does (npm-package-arg).
 fn is_registry_version(version: &str) -> bool {
     let version = version.trim_matches(' ');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" .*^~<>=|+-_".contains(&byte);
