@@ -7,7 +7,7 @@ use super::floor::Floor;
 use super::process::{Server, call_sum, create_sum};
 
 const CLIENTS: usize = 4;
-const CALLS: usize = 80;
+const CALLS: usize = 40;
 const ROUNDS: usize = 2;
 
 pub(crate) fn report() {
