@@ -105,7 +105,8 @@ fn every_act_has_its_lines_and_none_tells_a_secret() {
         "run_js_ephemeral",
         json!({ "code": "throw new Error('needle-result')" }),
     );
-    for guess in 0..40 {
+    // Fewer than make the server stop comparing.
+    for guess in 0..9 {
         let guess = format!("needle-guess-{guess}");
         let fields = [("x-mcp-admin-token", guess.as_str())];
         let denied = call(
@@ -174,7 +175,7 @@ fn every_act_has_its_lines_and_none_tells_a_secret() {
     assert_eq!(lines[2]["requestId"], "[REDACTED]");
     assert_eq!(lines[11]["details"]["outcome"], "threw");
     assert_eq!(lines[12]["details"]["reason"], "admin_token_wrong");
-    assert_eq!(lines[18]["details"]["folded"], 35);
+    assert_eq!(lines[18]["details"]["folded"], 4);
     assert!(
         lines
             .iter()
