@@ -21,7 +21,7 @@ use crate::engine::cell::{Cell, Exit, Heard, Output};
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a launcher that was told to end its jail may take before it is killed itself; the
 /// kernel then ends the jail.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+const KILL_PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks at whether a launcher has ended.
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
 

@@ -91,7 +91,14 @@ pub(super) fn migrate(client: &mut Client, schema: &str) -> Result<Migrated, Fau
     if from == to {
         return Ok(Migrated { from, to });
     }
-    match apply_missing(client, schema) {
+    // Who waited for the lock may still see the catalog as it was before: PostgreSQL looks names up
+    // in a cache that it renews when a transaction starts. What another one made meanwhile then
+    // collides, once, and the next transaction sees it.
+    let applied = match apply_missing(client, schema) {
+        Err(Fault::Duplicate) => apply_missing(client, schema),
+        applied => applied,
+    };
+    match applied {
         Ok(from) => Ok(Migrated { from, to }),
         Err(Fault::Forbidden) => Err(Fault::OldSchema(from, to)),
         Err(fault) => Err(fault),

@@ -1,6 +1,7 @@
 //! A jail engine of one test's own, with the face of the Docker engine's fixture.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::engine::jail::{JailEngine, JailSettings, find_node};
@@ -79,11 +80,21 @@ impl Runs for Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        self.engine.stop(patience());
-        let left = self.containers();
+        let unfinished = self.engine.stop(patience());
+        // Where the machine was too busy for a launcher to end in time, the kernel ends its jail.
+        let left = || {
+            (0..500).all(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                !self.containers().is_empty()
+            })
+        };
+        let left = !self.containers().is_empty() && left();
         let _ = std::fs::remove_file(&self.mark);
         if !std::thread::panicking() {
-            assert_eq!(left, [] as [u32; 0], "jails are left behind");
+            assert!(
+                !left && unfinished == 0,
+                "jails are left behind: {unfinished}"
+            );
         }
     }
 }
