@@ -20,6 +20,7 @@ mod engine_images;
 mod engine_lifecycle;
 mod jail;
 mod jail_escape;
+mod jail_server;
 mod jail_suite;
 mod postgres;
 mod postgres_faults;
