@@ -145,7 +145,7 @@ fn cancellation_reaches_the_code_and_ends_it() {
         let ended = fixture
             .engine
             .run(&job(code, "{}"), patience(), &cancel, &mut scribe);
-        assert!(began.elapsed() < Duration::from_secs(15), "{code}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{code}");
         (ended, scribe.heard)
     };
     let cancelled = "cancelled: the call was cancelled";
