@@ -1,4 +1,4 @@
-//! The first try on a machine without Docker: tools run in a jail all the same, and the server says so.
+//! The first try on a machine without Docker: tools run in a jail, and the server says so.
 
 use serde_json::json;
 
