@@ -131,7 +131,8 @@ fn all_of_it_again_without_rights() {
     let tests = copy(&std::env::current_exe().unwrap(), "it");
     let launcher = copy(&launcher(), "dynamic-mcp");
     let output = Command::new(tests)
-        .args(["jail", "--test-threads", "2"])
+        .args(["jail::", "jail_escape::", "jail_suite::"])
+        .args(["--test-threads", "2"])
         .env("DYNAMIC_MCP_TEST_LAUNCHER", launcher)
         .uid(65_534)
         .gid(65_534)
