@@ -22,6 +22,7 @@ mod jail;
 mod jail_escape;
 mod jail_server;
 mod jail_suite;
+mod panic_fence;
 mod postgres;
 mod postgres_faults;
 mod postgres_servers;
