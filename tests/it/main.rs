@@ -18,6 +18,7 @@ mod engine_checker;
 mod engine_hardening;
 mod engine_images;
 mod engine_lifecycle;
+mod enterprise;
 mod jail;
 mod jail_escape;
 mod jail_server;
