@@ -266,7 +266,6 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const OPS: &str = "a listener for the ops endpoints";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
@@ -330,9 +329,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_RUNTIME_DIR", Path, Depends("$XDG_RUNTIME_DIR, else the temp dir"),
         "folder for the private socket; a path of at most 100 bytes"),
     row(Http, "MCP_OPS_HOST", Kind::Host, Depends("as MCP_HOST"),
-        "address of the ops listener; needs MCP_OPS_PORT").later(OPS),
+        "address of the ops listener; needs MCP_OPS_PORT"),
     row(Http, "MCP_OPS_PORT", int(0, 65_535), Depends("on the main listener"),
-        "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
+        "moves /livez, /readyz and /metrics to a listener of their own"),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
         "where tools are kept"),

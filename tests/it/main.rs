@@ -23,6 +23,7 @@ mod jail;
 mod jail_escape;
 mod jail_server;
 mod jail_suite;
+mod ops;
 mod postgres;
 mod postgres_faults;
 mod postgres_servers;
