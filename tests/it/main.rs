@@ -28,6 +28,7 @@ mod postgres;
 mod postgres_faults;
 mod postgres_servers;
 mod readme;
+mod resources;
 mod server_calls;
 mod server_commands;
 mod server_life;
