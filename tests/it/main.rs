@@ -24,6 +24,7 @@ mod jail_escape;
 mod jail_server;
 mod jail_suite;
 mod ops;
+mod panic_fence;
 mod postgres;
 mod postgres_faults;
 mod postgres_servers;
