@@ -220,7 +220,7 @@ impl Drop for Pipe {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if !std::thread::panicking() {
-            leaks::assert_none(&self.secrets, &self.stderr(), &self.logs);
+            leaks::assert_none(&self.secrets, &self.stderr(), &[&self.logs]);
         }
     }
 }

@@ -141,7 +141,7 @@ impl Server {
     /// Starts beside what lies in `folder` already.
     pub(crate) fn start_in(folder: &Folder, settings: &[(&str, &str)]) -> Self {
         let before = folder.instances();
-        let file = format!(".dynamic-mcp/audit-{}.log", random_hex());
+        let file = format!("audit-{}.log", random_hex());
         let mut child = program(folder, &with_logs(settings, &file))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -290,8 +290,9 @@ impl Drop for Server {
         let _ = self.child.wait();
         self.secrets.append(&mut leaks::take(self.address));
         if !std::thread::panicking() {
-            let logs = self.folder.path().join(".dynamic-mcp");
-            leaks::assert_none(&self.secrets, &self.stderr(), &logs);
+            let folder = self.folder.path();
+            let folders = [folder, &folder.join(".dynamic-mcp")];
+            leaks::assert_none(&self.secrets, &self.stderr(), &folders);
         }
     }
 }
