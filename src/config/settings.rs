@@ -266,8 +266,6 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const ENTERPRISE: &str = "the enterprise profile";
-const OPS: &str = "a listener for the ops endpoints";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
@@ -282,7 +280,7 @@ use Kind::{Bool, Bytes, Choice, Cpus, Csv, Path, Text, Url};
 #[rustfmt::skip] // A table is read by columns.
 pub static SETTINGS: &[Setting] = &[
     row(Server, "MCP_PROFILE", Choice(&["mvp", "enterprise"]), Is("mvp"),
-        "set of built-in tools and defaults").later_for(ENTERPRISE, &["enterprise"]),
+        "set of built-in tools and defaults"),
     row(Server, "MCP_TRANSPORT", Choice(&["http", "stdio"]), Is("http"),
         "how clients connect"),
     row(Server, "MCP_LOG_LEVEL", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),
@@ -331,9 +329,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_RUNTIME_DIR", Path, Depends("$XDG_RUNTIME_DIR, else the temp dir"),
         "folder for the private socket; a path of at most 100 bytes"),
     row(Http, "MCP_OPS_HOST", Kind::Host, Depends("as MCP_HOST"),
-        "address of the ops listener; needs MCP_OPS_PORT").later(OPS),
+        "address of the ops listener; needs MCP_OPS_PORT"),
     row(Http, "MCP_OPS_PORT", int(0, 65_535), Depends("on the main listener"),
-        "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
+        "moves /livez, /readyz and /metrics to a listener of their own"),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
         "where tools are kept"),

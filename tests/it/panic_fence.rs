@@ -8,7 +8,7 @@ use dynamic_mcp::audit::Audit;
 use dynamic_mcp::auth::Authority;
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::secret::Secret;
-use dynamic_mcp::config::{Config, Disk, Environment, GivenFlag, Problems, Sources, load};
+use dynamic_mcp::config::{Config, Disk, Environment, GivenFlag, Problems, Profile, Sources, load};
 use dynamic_mcp::domain::failure::Failure;
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
@@ -118,6 +118,8 @@ fn serve(config: &Config) -> HttpServer {
         Arc::clone(&metrics),
         Audit::off(),
         ToolSettings {
+            profile: Profile::Mvp,
+            shown: Vec::new(),
             name_style: config.catalog.name_style,
             groups: config.catalog.builtin_groups.clone(),
             max_timeout_ms: 30_000,
