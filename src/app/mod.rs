@@ -362,9 +362,11 @@ const SPARE_WORKERS: usize = 8;
 fn tool_settings(config: &Config) -> ToolSettings {
     ToolSettings {
         name_style: config.catalog.name_style,
+        profile: config.profile,
         groups: config.catalog.builtin_groups.clone(),
         max_timeout_ms: u64::try_from(config.engine.max_timeout.as_millis()).unwrap_or(u64::MAX),
         max_dependencies: config.engine.max_dependencies,
         queue: config.guard.queue,
+        shown: config.rows.clone(),
     }
 }

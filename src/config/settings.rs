@@ -266,7 +266,6 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const ENTERPRISE: &str = "the enterprise profile";
 const OPS: &str = "a listener for the ops endpoints";
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
@@ -282,7 +281,7 @@ use Kind::{Bool, Bytes, Choice, Cpus, Csv, Path, Text, Url};
 #[rustfmt::skip] // A table is read by columns.
 pub static SETTINGS: &[Setting] = &[
     row(Server, "MCP_PROFILE", Choice(&["mvp", "enterprise"]), Is("mvp"),
-        "set of built-in tools and defaults").later_for(ENTERPRISE, &["enterprise"]),
+        "set of built-in tools and defaults"),
     row(Server, "MCP_TRANSPORT", Choice(&["http", "stdio"]), Is("http"),
         "how clients connect"),
     row(Server, "MCP_LOG_LEVEL", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),

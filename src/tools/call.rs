@@ -18,7 +18,7 @@ use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
 use crate::domain::run::{Cancel, Job, Observer};
 use crate::domain::tool::{Definition, Tool};
-use crate::guard::{Place, Refusal};
+use crate::guard::{Ending, Place, Refusal};
 use crate::metrics::{CallKind, Phase};
 
 /// When to try again while this server goes and another one comes, in milliseconds.
@@ -182,10 +182,23 @@ impl Tools {
                         Err(refusal) => {
                             Called::refused(kind, self.rejected(context, tool.name, refusal))
                         }
-                        Ok(()) => act(self, context, arguments, permit),
+                        Ok(()) => {
+                            let called = act(self, context, arguments, permit);
+                            self.note_ending(tool.name, called.outcome);
+                            called
+                        }
                     },
                 }
             }
+        }
+    }
+
+    /// Counts what became of an admitted use; `outcome` is `ok` or a failure kind's name.
+    fn note_ending(&self, scope: &str, outcome: &str) {
+        if outcome == FailureKind::Busy.as_str() {
+            self.guard.note(scope, Ending::Busy);
+        } else if outcome != "ok" {
+            self.guard.note(scope, Ending::Failed);
         }
     }
 
@@ -270,18 +283,29 @@ impl Tools {
                 let event = context.event(execution.action, execution.label);
                 self.audit.deny(&event, failure.kind.as_str(), None);
             })?;
-        let rejected = |refusal| self.rejected(context, &execution.scope, refusal);
-        self.guard.admit(&execution.scope).map_err(rejected)?;
+        let scope = &execution.scope;
+        self.guard
+            .admit(scope)
+            .map_err(|refusal| self.rejected(context, scope, refusal))?;
+        self.run_admitted(context, execution, &job, ran)
+            .inspect_err(|failure| self.note_ending(scope, failure.kind.as_str()))
+    }
+
+    fn run_admitted(
+        &self,
+        context: &CallContext<'_>,
+        execution: &Execution<'_>,
+        job: &Job,
+        ran: &mut Duration,
+    ) -> Result<ToolAnswer, Failure> {
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
         let slot = self
             .guard
             .enter(context.caller.principal(), acquire)
-            .map_err(rejected)?;
+            .map_err(|refusal| self.rejected(context, &execution.scope, refusal))?;
         let act = self.begin_run(context, execution)?;
-        let ended = self
-            .engine
-            .run(&job, acquire, context.cancel, &mut NoClient);
+        let ended = self.engine.run(job, acquire, context.cancel, &mut NoClient);
         drop(slot);
         *ran = ended.duration;
         self.metrics.observe_phase(
@@ -292,8 +316,8 @@ impl Tools {
             self.metrics.observe_phase(Phase::Run, ended.duration);
         }
         let returned = ended.outcome;
-        let answer =
-            returned.and_then(|returned| shape_result(definition, returned, ended.duration));
+        let answer = returned
+            .and_then(|returned| shape_result(execution.definition, returned, ended.duration));
         end_run(act, answer, ended.duration)
     }
 }
