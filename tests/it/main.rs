@@ -26,6 +26,7 @@ mod postgres;
 mod postgres_faults;
 mod postgres_servers;
 mod readme;
+mod sandboxes;
 mod server_calls;
 mod server_commands;
 mod server_life;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::Held;
+use super::keeper::{Held, idle};
 use super::{ended_meanwhile, gone, trouble};
 use crate::base::deadline::Deadline;
-use crate::docker::{Attached, Command, Daemon, DockerError, State};
+use crate::docker::{Attached, Command, Daemon, DockerError};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::engine::cell::{Cell, Exit, Heard, Output};
 use crate::engine::container_spec::MAX_PROCESSES;
@@ -20,6 +20,8 @@ pub(super) const FIRST_TO_GO: &str = "{ echo 1000 >/proc/self/oom_score_adj; } 2
 const END_ALL: &[&str] = &["sh", "-c", "kill -9 -1"];
 /// 128 + SIGKILL.
 const KILLED: i64 = 137;
+/// What the daemon gives a process that the runtime could not start.
+const NOT_STARTED: i64 = 126;
 /// Bound on ending all.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at whether a process has ended.
@@ -96,13 +98,10 @@ impl Inside {
             Ok(exit) => exit,
             Err(error) => return Err(meanwhile(&error)),
         };
-        // Killed: by whom it likes, or together with the whole sandbox.
-        if exit == Some(KILLED) {
-            let state = self.daemon.container_state(&self.container, deadline);
-            match state.map_err(|error| meanwhile(&error))? {
-                State::Running => {}
-                State::Exited(_) => return Err(ended_meanwhile()),
-            }
+        // By itself, or together with the whole sandbox, which the daemon may not know yet.
+        let is_odd = matches!(exit, Some(KILLED | NOT_STARTED));
+        if is_odd && idle(&self.daemon, &self.container, deadline).is_err() {
+            return Err(ended_meanwhile());
         }
         Ok(exit)
     }
