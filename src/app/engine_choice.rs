@@ -12,6 +12,7 @@ use crate::docker::{Daemon, Endpoint};
 use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
 use crate::engine::{
     DependencySettings, DockerEngine, Engine, EngineSettings, LayerKey, Owners, PackagePolicy,
+    SandboxKey, SandboxSettings,
 };
 
 /// What the process finds around it, read once at the start.
@@ -56,6 +57,11 @@ pub(super) fn start_engine(
         max_output_bytes: config.engine.max_output_bytes,
         warm_pool: config.engine.warm_pool,
         dependencies: dependency_settings(&config.engine, registry)?,
+        sandboxes: SandboxSettings {
+            idle: config.engine.sandbox_idle,
+            max: config.engine.max_sandboxes,
+            key: SandboxKey::derive(&registry.layer_key()?),
+        },
     };
     let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
     Ok((Arc::new(engine), reason))

@@ -269,7 +269,6 @@ const GIB: u64 = 1 << 30;
 const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
-const SANDBOXES: &str = "long-lived sandboxes";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -388,9 +387,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_NPM_TOKEN_FILE", Path, Unset,
         "file with a token for that registry"),
     row(Engine, "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", int(1, 172_800), Is("1800"),
-        "life of an idle sandbox").later(SANDBOXES),
+        "seconds after which an unused sandbox ends"),
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),
-        "most sandboxes").later(SANDBOXES),
+        "most sandboxes at once, of all callers together"),
     row(Engine, "MCP_NODE_UNSAFE", Bool, Is("false"),
         "run the node engine without its jail: for a throw-away machine only"),
 

@@ -30,6 +30,7 @@ mod postgres_faults;
 mod postgres_servers;
 mod readme;
 mod resources;
+mod sandboxes;
 mod server_calls;
 mod server_commands;
 mod server_life;
