@@ -266,7 +266,6 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
 const UPSTREAM: &str = "attaching upstream MCP servers";
@@ -351,13 +350,13 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
         "what confines code"),
     row(Engine, "DOCKER_HOST", Kind::DockerHost, Is("unix:///var/run/docker.sock"),
-        "the Docker daemon").flag_name(FlagName::None).later_for(REMOTE_DAEMON, &["tcp://"]),
+        "the Docker daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_TLS_VERIFY", Bool, Is("false"),
-        "speak TLS to a tcp:// daemon").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "speak TLS to a tcp:// daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_CERT_PATH", Path, Unset,
-        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None),
     row(Engine, "MCP_DOCKER_ALLOW_PLAIN_TCP", Bool, Is("false"),
-        "allow tcp:// without TLS away from loopback").later(REMOTE_DAEMON),
+        "allow tcp:// without TLS away from loopback"),
     row(Engine, "MCP_SANDBOX_MEMORY_LIMIT", Bytes { min: 32 << 20, max: 1024 * GIB }, Is("512m"),
         "memory of one run, its tmpfs included").flag_name(FlagName::Named("sandbox-memory")),
     row(Engine, "MCP_SANDBOX_CPU_LIMIT", Cpus, Is("1"),
