@@ -28,6 +28,7 @@ mod postgres_servers;
 mod readme;
 mod server_calls;
 mod server_commands;
+mod server_flood;
 mod server_life;
 mod server_load;
 mod server_protocol;
