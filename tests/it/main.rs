@@ -34,6 +34,7 @@ mod resources;
 mod sandboxes;
 mod server_calls;
 mod server_commands;
+mod server_flood;
 mod server_life;
 mod server_load;
 mod server_protocol;
