@@ -54,8 +54,6 @@ pub enum Availability {
     Built,
     /// Not yet: any value but the default is refused, naming this part.
     Later(&'static str),
-    /// Not yet for values that start with one of these.
-    LaterFor(&'static str, &'static [&'static str]),
 }
 
 /// Where help and documents list a setting.
@@ -148,15 +146,11 @@ impl Setting {
         }
     }
 
-    /// Why `text` cannot be had in this build, if it cannot.
-    pub(super) fn missing_part(&self, text: &str) -> Option<&'static str> {
+    /// What this build lacks to have another value than the default, if it does.
+    pub(super) fn missing_part(&self) -> Option<&'static str> {
         match self.availability {
             Availability::Built => None,
             Availability::Later(part) => Some(part),
-            Availability::LaterFor(part, starts) => {
-                let late = starts.iter().any(|start| text.starts_with(start));
-                late.then_some(part)
-            }
         }
     }
 }
@@ -239,11 +233,6 @@ impl Setting {
 
     const fn later(mut self, part: &'static str) -> Self {
         self.availability = Availability::Later(part);
-        self
-    }
-
-    const fn later_for(mut self, part: &'static str, starts: &'static [&'static str]) -> Self {
-        self.availability = Availability::LaterFor(part, starts);
         self
     }
 }
