@@ -72,8 +72,6 @@ pub enum StartError {
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
     Jail(JailRefusal),
-    /// A setting that this build cannot serve.
-    NotAvailable(&'static str),
 }
 
 impl fmt::Display for StartError {
@@ -107,7 +105,6 @@ impl fmt::Display for StartError {
             ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
-            Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
         }
     }
 }

@@ -54,8 +54,6 @@ pub enum Availability {
     Built,
     /// Not yet: any value but the default is refused, naming this part.
     Later(&'static str),
-    /// Not yet for values that start with one of these.
-    LaterFor(&'static str, &'static [&'static str]),
 }
 
 /// Where help and documents list a setting.
@@ -148,15 +146,11 @@ impl Setting {
         }
     }
 
-    /// Why `text` cannot be had in this build, if it cannot.
-    pub(super) fn missing_part(&self, text: &str) -> Option<&'static str> {
+    /// What this build lacks to have another value than the default, if it does.
+    pub(super) fn missing_part(&self) -> Option<&'static str> {
         match self.availability {
             Availability::Built => None,
             Availability::Later(part) => Some(part),
-            Availability::LaterFor(part, starts) => {
-                let late = starts.iter().any(|start| text.starts_with(start));
-                late.then_some(part)
-            }
         }
     }
 }
@@ -241,11 +235,6 @@ impl Setting {
         self.availability = Availability::Later(part);
         self
     }
-
-    const fn later_for(mut self, part: &'static str, starts: &'static [&'static str]) -> Self {
-        self.availability = Availability::LaterFor(part, starts);
-        self
-    }
 }
 
 const fn int(min: u64, max: u64) -> Kind {
@@ -266,10 +255,8 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
-const SANDBOXES: &str = "long-lived sandboxes";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -352,13 +339,13 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
         "what confines code"),
     row(Engine, "DOCKER_HOST", Kind::DockerHost, Is("unix:///var/run/docker.sock"),
-        "the Docker daemon").flag_name(FlagName::None).later_for(REMOTE_DAEMON, &["tcp://"]),
+        "the Docker daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_TLS_VERIFY", Bool, Is("false"),
-        "speak TLS to a tcp:// daemon").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "speak TLS to a tcp:// daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_CERT_PATH", Path, Unset,
-        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None),
     row(Engine, "MCP_DOCKER_ALLOW_PLAIN_TCP", Bool, Is("false"),
-        "allow tcp:// without TLS away from loopback").later(REMOTE_DAEMON),
+        "allow tcp:// without TLS away from loopback"),
     row(Engine, "MCP_SANDBOX_MEMORY_LIMIT", Bytes { min: 32 << 20, max: 1024 * GIB }, Is("512m"),
         "memory of one run, its tmpfs included").flag_name(FlagName::Named("sandbox-memory")),
     row(Engine, "MCP_SANDBOX_CPU_LIMIT", Cpus, Is("1"),
@@ -388,9 +375,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_NPM_TOKEN_FILE", Path, Unset,
         "file with a token for that registry"),
     row(Engine, "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", int(1, 172_800), Is("1800"),
-        "life of an idle sandbox").later(SANDBOXES),
+        "seconds after which an unused sandbox ends"),
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),
-        "most sandboxes").later(SANDBOXES),
+        "most sandboxes at once, of all callers together"),
     row(Engine, "MCP_NODE_UNSAFE", Bool, Is("false"),
         "run the node engine without its jail: for a throw-away machine only"),
 

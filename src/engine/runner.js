@@ -321,8 +321,11 @@ function runJob(job) {
     const found = fs.existsSync(job.layer + '/layer.json');
     send('{"layer":' + found + '}');
     if (!found) reallyExit(0);
-    // `import()` looks for packages from the working directory upwards.
-    fs.symlinkSync(job.layer + '/node_modules', '/workspace/node_modules');
+    // `import()` looks for packages from the working directory upwards. In a sandbox an earlier
+    // job's link goes; a folder of that name stays, and is an error.
+    const link = '/workspace/node_modules';
+    try { fs.readlinkSync(link); fs.unlinkSync(link); } catch {}
+    fs.symlinkSync(job.layer + '/node_modules', link);
   }
 
   let run;

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::route::LANES;
+use crate::engine::Sandboxes;
 use crate::gate::Counters;
 use crate::metrics::exposition::Exposition;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
     }
     expose_guard(shared, &mut text);
     expose_pool(shared, &mut text);
+    expose_sandboxes(shared, &mut text);
     expose_registry(shared, &mut text);
     expose_keys(shared, &mut text);
     expose_sessions(shared, &mut text);
@@ -93,6 +95,23 @@ fn expose_pool(shared: &Shared, text: &mut Exposition) {
     )
     .sample(&[("result", "hit")], counts.hits as f64)
     .sample(&[("result", "miss")], counts.misses as f64);
+}
+
+fn expose_sandboxes(shared: &Shared, text: &mut Exposition) {
+    let sandboxes = shared.services.engine.sandboxes();
+    let counts = sandboxes.map(Sandboxes::counts).unwrap_or_default();
+    text.gauge(
+        "sandboxes_active",
+        "Sandboxes of this installation on the daemon, when last looked at.",
+    )
+    .sample(&[], counts.active as f64);
+    text.counter("sandboxes_created_total", "Sandboxes made by this server.")
+        .sample(&[], counts.created as f64);
+    text.counter(
+        "sandboxes_expired_total",
+        "Sandboxes made by this server that ended without being stopped by it.",
+    )
+    .sample(&[], counts.expired as f64);
 }
 
 fn expose_registry(shared: &Shared, text: &mut Exposition) {

@@ -8,6 +8,7 @@ mod call;
 mod catalog;
 mod content;
 mod description;
+mod entry;
 mod reports;
 mod resources;
 mod schemas;

@@ -9,12 +9,12 @@ use dynamic_mcp::auth::Authority;
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::secret::Secret;
 use dynamic_mcp::config::{Config, Disk, Environment, GivenFlag, Problems, Profile, Sources, load};
-use dynamic_mcp::domain::failure::Failure;
+use dynamic_mcp::domain::failure::{Failure, FailureKind};
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Ended, Job, Observer, Returned};
 use dynamic_mcp::domain::tool::Dependency;
-use dynamic_mcp::engine::{Check, Engine, PoolCounts};
+use dynamic_mcp::engine::{Check, Engine, PoolCounts, Sandboxes};
 use dynamic_mcp::guard::{Guard, GuardLimits};
 use dynamic_mcp::http::{HttpServer, Readiness, Services, listen};
 use dynamic_mcp::mcp::{Server, SessionKey, Sessions};
@@ -61,6 +61,10 @@ impl Engine for Defective {
             ready: true,
             detail: String::new(),
         }
+    }
+
+    fn sandboxes(&self) -> Result<&Sandboxes, Failure> {
+        Err(Failure::new(FailureKind::Policy, "none here"))
     }
 
     fn pool_counts(&self) -> PoolCounts {

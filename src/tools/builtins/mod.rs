@@ -3,6 +3,7 @@
 mod dev;
 mod dynamic_tool;
 mod run_js;
+mod sandbox;
 mod system;
 
 use serde_json::{Value, json};
@@ -77,8 +78,9 @@ pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
             BuiltinGroup::RunJs => list.push(run_js::run_js_ephemeral(settings)),
             BuiltinGroup::System => list.extend(system::all()),
             BuiltinGroup::Dev => list.extend([dev::echo(), dev::now()]),
+            BuiltinGroup::Sandbox => list.extend(sandbox::all(settings)),
             // Their tools are not built yet.
-            BuiltinGroup::Prompt | BuiltinGroup::Resource | BuiltinGroup::Sandbox => {}
+            BuiltinGroup::Prompt | BuiltinGroup::Resource => {}
         }
     }
     list.retain(|tool| has_built_in(settings.profile, &settings.groups, tool.name));
