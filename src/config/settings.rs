@@ -54,8 +54,6 @@ pub enum Availability {
     Built,
     /// Not yet: any value but the default is refused, naming this part.
     Later(&'static str),
-    /// Not yet for values that start with one of these.
-    LaterFor(&'static str, &'static [&'static str]),
 }
 
 /// Where help and documents list a setting.
@@ -148,15 +146,11 @@ impl Setting {
         }
     }
 
-    /// Why `text` cannot be had in this build, if it cannot.
-    pub(super) fn missing_part(&self, text: &str) -> Option<&'static str> {
+    /// What this build lacks to have another value than the default, if it does.
+    pub(super) fn missing_part(&self) -> Option<&'static str> {
         match self.availability {
             Availability::Built => None,
             Availability::Later(part) => Some(part),
-            Availability::LaterFor(part, starts) => {
-                let late = starts.iter().any(|start| text.starts_with(start));
-                late.then_some(part)
-            }
         }
     }
 }
@@ -241,11 +235,6 @@ impl Setting {
         self.availability = Availability::Later(part);
         self
     }
-
-    const fn later_for(mut self, part: &'static str, starts: &'static [&'static str]) -> Self {
-        self.availability = Availability::LaterFor(part, starts);
-        self
-    }
 }
 
 const fn int(min: u64, max: u64) -> Kind {
@@ -266,8 +255,6 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const OPS: &str = "a listener for the ops endpoints";
-const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
 const UPSTREAM: &str = "attaching upstream MCP servers";
@@ -329,9 +316,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_RUNTIME_DIR", Path, Depends("$XDG_RUNTIME_DIR, else the temp dir"),
         "folder for the private socket; a path of at most 100 bytes"),
     row(Http, "MCP_OPS_HOST", Kind::Host, Depends("as MCP_HOST"),
-        "address of the ops listener; needs MCP_OPS_PORT").later(OPS),
+        "address of the ops listener; needs MCP_OPS_PORT"),
     row(Http, "MCP_OPS_PORT", int(0, 65_535), Depends("on the main listener"),
-        "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
+        "moves /livez, /readyz and /metrics to a listener of their own"),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
         "where tools are kept"),
@@ -352,13 +339,13 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
         "what confines code"),
     row(Engine, "DOCKER_HOST", Kind::DockerHost, Is("unix:///var/run/docker.sock"),
-        "the Docker daemon").flag_name(FlagName::None).later_for(REMOTE_DAEMON, &["tcp://"]),
+        "the Docker daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_TLS_VERIFY", Bool, Is("false"),
-        "speak TLS to a tcp:// daemon").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "speak TLS to a tcp:// daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_CERT_PATH", Path, Unset,
-        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None),
     row(Engine, "MCP_DOCKER_ALLOW_PLAIN_TCP", Bool, Is("false"),
-        "allow tcp:// without TLS away from loopback").later(REMOTE_DAEMON),
+        "allow tcp:// without TLS away from loopback"),
     row(Engine, "MCP_SANDBOX_MEMORY_LIMIT", Bytes { min: 32 << 20, max: 1024 * GIB }, Is("512m"),
         "memory of one run, its tmpfs included").flag_name(FlagName::Named("sandbox-memory")),
     row(Engine, "MCP_SANDBOX_CPU_LIMIT", Cpus, Is("1"),

@@ -125,8 +125,7 @@ impl Values {
             if row.origin == Origin::Default || row.value == row.default {
                 continue;
             }
-            let text = row.shown.as_deref().unwrap_or_default();
-            if let Some(part) = row.setting.missing_part(text) {
+            if let Some(part) = row.setting.missing_part() {
                 let problem = Problem::new(row.setting.key, Fault::NotAvailable { part });
                 self.problems.push(problem.at(row.origin.clone()));
                 row.sound = false;

@@ -76,11 +76,10 @@ impl Attached {
     /// # Errors
     /// [`DockerError::TimedOut`] when the container does not read; otherwise the stream has ended.
     pub fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), DockerError> {
-        self.stream.get_mut().set_deadline(deadline);
-        self.stream
-            .get_mut()
-            .write_all(bytes)
-            .map_err(DockerError::from_io)
+        let socket = self.stream.get_mut();
+        socket.set_deadline(deadline);
+        let written = socket.write_all(bytes).and_then(|()| socket.flush());
+        written.map_err(DockerError::from_io)
     }
 
     /// Whether the streams are open and nothing has come, without waiting.

@@ -1,6 +1,7 @@
 //! `/metrics`: the series of every part in one text.
 
 use super::Shared;
+use super::route::LANES;
 use crate::engine::Sandboxes;
 use crate::gate::Counters;
 use crate::metrics::exposition::Exposition;
@@ -65,8 +66,8 @@ fn expose_gate(counters: &Counters, text: &mut Exposition) {
         family.sample(&[("reason", reason)], count as f64);
     }
     let mut family = text.gauge("http_queue_depth", "Requests that wait for a worker.");
-    for (lane, name) in counters.lanes.iter().zip(["ops", "tools"]) {
-        family.sample(&[("lane", name)], load(&lane.queued));
+    for (lane, pool) in counters.lanes.iter().zip(LANES) {
+        family.sample(&[("lane", pool.name())], load(&lane.queued));
     }
 }
 

@@ -2,13 +2,12 @@
 //! at run time will stand beside them in the same list.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Tools;
 use super::call::CallContext;
 use crate::auth::{Action, Caller, Denied};
 use crate::config::has_built_in;
-use crate::domain::json::JsonText;
 
 /// A resource as `resources/list` shows it (MCP 2026-07-28, `Resource`).
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +23,18 @@ pub struct ListedResource {
     pub description: String,
     /// Its media type.
     pub mime_type: &'static str,
+}
+
+/// A part of a resource that is read (MCP 2026-07-28, `TextResourceContents`).
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceText {
+    /// Of this part.
+    pub uri: String,
+    /// Its media type.
+    pub mime_type: &'static str,
+    /// The part itself.
+    pub text: String,
 }
 
 /// There is no such resource, or none for this caller.
@@ -85,7 +96,7 @@ impl Tools {
             .collect()
     }
 
-    /// Reads a resource: a JSON array of its contents (MCP 2026-07-28, `ReadResourceResult`).
+    /// Reads a resource, in parts.
     ///
     /// # Errors
     /// [`UnknownResource`].
@@ -93,16 +104,18 @@ impl Tools {
         &self,
         context: &CallContext<'_>,
         uri: &str,
-    ) -> Result<JsonText, UnknownResource> {
+    ) -> Result<Vec<ResourceText>, UnknownResource> {
         let found = self.built_in_resources().find(|own| own.uri == uri);
         let resource = found.ok_or(UnknownResource)?;
         self.may_read(context.caller, resource).map_err(|denied| {
             self.write_denied(context, resource.uri, &denied);
             UnknownResource
         })?;
-        let text = (resource.report)(self).to_string();
-        let contents = json!([{ "uri": resource.uri, "mimeType": JSON, "text": text }]);
-        Ok(JsonText::from_value(&contents))
+        Ok(vec![ResourceText {
+            uri: resource.uri.to_owned(),
+            mime_type: JSON,
+            text: (resource.report)(self).to_string(),
+        }])
     }
 
     fn built_in_resources(&self) -> impl Iterator<Item = &'static BuiltInResource> {

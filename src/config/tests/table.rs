@@ -140,10 +140,6 @@ fn parts_that_are_not_built_are_refused_by_name() {
         }
         match setting.availability {
             Availability::Built => assert!(!gated(key, &another), "{key}={another}"),
-            Availability::LaterFor(_, starts) => {
-                let value = starts[0].replace("tcp://", "tcp://127.0.0.1:1");
-                assert!(gated(key, &value), "{key}={value}");
-            }
             Availability::Later(_) => assert!(gated(key, &another), "{key}={another}"),
         }
     }
