@@ -14,7 +14,7 @@ use crate::audit::Action;
 use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::image::ImageRef;
+use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::json::JsonText;
 use crate::domain::run::{Cancel, Job, Observer};
 use crate::domain::tool::{Definition, Tool};
@@ -126,6 +126,14 @@ pub(super) struct Execution<'a> {
     pub(super) args: JsonText,
 }
 
+/// What is known of a run, however it ended.
+#[derive(Default)]
+pub(super) struct Ran {
+    /// Zero where nothing ran.
+    pub(super) duration: Duration,
+    pub(super) image: Option<UsedImage>,
+}
+
 impl Tools {
     /// Calls a tool by either spelling of its name.
     ///
@@ -222,10 +230,10 @@ impl Tools {
     /// Runs code: rate, slot, sandbox, result.
     pub(super) fn execute(&self, context: &CallContext<'_>, execution: &Execution<'_>) -> Called {
         let began = Instant::now();
-        let mut ran = Duration::ZERO;
+        let mut ran = Ran::default();
         let outcome = self.execute_once(context, execution, &mut ran);
         self.metrics.observe_phase(Phase::Total, began.elapsed());
-        match outcome {
+        let mut called = match outcome {
             Ok(answer) => Called {
                 answer,
                 kind: execution.kind,
@@ -240,16 +248,18 @@ impl Tools {
                     context.caller.principal().subject,
                     failure.kind.as_str()
                 );
-                Called::failed(execution.kind, &failure, ran)
+                Called::failed(execution.kind, &failure, ran.duration)
             }
-        }
+        };
+        called.answer.image = ran.image;
+        called
     }
 
     fn execute_once(
         &self,
         context: &CallContext<'_>,
         execution: &Execution<'_>,
-        ran: &mut Duration,
+        ran: &mut Ran,
     ) -> Result<ToolAnswer, Failure> {
         if self.draining.load(Ordering::Acquire) {
             let message = "the server is shutting down";
@@ -283,7 +293,10 @@ impl Tools {
             .engine
             .run(&job, acquire, context.cancel, &mut NoClient);
         drop(slot);
-        *ran = ended.duration;
+        *ran = Ran {
+            duration: ended.duration,
+            image: ended.image,
+        };
         self.metrics.observe_phase(
             Phase::Acquire,
             began.elapsed().saturating_sub(ended.duration),
@@ -294,7 +307,7 @@ impl Tools {
         let returned = ended.outcome;
         let answer =
             returned.and_then(|returned| shape_result(definition, returned, ended.duration));
-        end_run(act, answer, ended.duration)
+        end_run(act, answer, ran)
     }
 }
 
