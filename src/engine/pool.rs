@@ -2,8 +2,8 @@
 //! job; a thread refills behind it. What is parked has seen no one's code.
 //!
 //! A shelf holds cells of one image id, runtime and set of limits: the latter two are the engine's
-//! own, for its whole life, and a name whose image has changed loses its cells: when a cell is made,
-//! when somebody else has seen the new image, and when the thread looks, every few seconds.
+//! own, for its whole life, and a name whose image has changed loses its cells: when a cell is
+//! made, when somebody else has seen the new image, and when the thread looks, every few seconds.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -123,8 +123,8 @@ impl Pool {
         })
     }
 
-    /// A parked cell of the image, if there is one that lives, and none of another id than the image
-    /// was last seen with. From now on the image has a shelf.
+    /// A parked cell of the image, if there is one that lives, and none of another id than the
+    /// image was last seen with. From now on the image has a shelf.
     pub(super) fn take(&self, image: &ImageRef, last_seen: Option<String>) -> Option<ReadyCell> {
         self.shelves.open_shelf(image);
         if last_seen.is_some() {
