@@ -4,6 +4,8 @@
 //! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and
 //! among equals whoever came first, so that one busy principal cannot keep the others out.
 
+mod scopes;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -11,15 +13,18 @@ use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
 use crate::domain::principal::Principal;
+use crate::domain::run::Cancel;
 
-/// Parts of a rate window: at most one part's worth of use is counted too long.
-const PARTS: u32 = 20;
-/// Scopes whose windows are kept before empty ones are looked for.
-const SCOPES_BEFORE_SWEEP: usize = 1024;
+pub use scopes::{Ending, ScopeCounts};
+
+use scopes::Scopes;
+
 /// Acts that find a place however many runs wait.
 const LEAST_ACTS: usize = 4;
 /// What a caller without a slot is told to wait, in milliseconds.
 const BUSY_HINT_MS: u64 = 1000;
+/// How often a call that waits asks whether it was cancelled.
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
 /// The operator's limits.
 #[derive(Clone, Debug)]
@@ -49,6 +54,8 @@ pub enum Refusal {
         /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The caller went while it waited.
+    Cancelled,
 }
 
 impl fmt::Display for Refusal {
@@ -66,6 +73,7 @@ impl fmt::Display for Refusal {
                     "called too often; try again in {retry_after_ms} ms"
                 )
             }
+            Self::Cancelled => formatter.write_str("the call was cancelled while it waited"),
         }
     }
 }
@@ -98,7 +106,7 @@ struct State {
     queue: VecDeque<(u64, Principal)>,
     acts: usize,
     next_ticket: u64,
-    windows: HashMap<String, Window>,
+    scopes: Scopes,
 }
 
 /// A place among the runs; given back when dropped.
@@ -134,35 +142,36 @@ impl Guard {
     /// # Errors
     /// [`Refusal::RateLimited`] when the window is full; the use is then not counted.
     pub fn admit(&self, scope: &str) -> Result<(), Refusal> {
-        let now = Instant::now();
+        let (window, limit) = (self.limits.window, self.limits.max_calls_per_window);
         let mut state = self.lock();
-        if state.windows.len() > SCOPES_BEFORE_SWEEP {
-            state
-                .windows
-                .retain(|_, window| !window.is_empty(now, self.limits.window));
-        }
-        let window = state
-            .windows
-            .entry(scope.to_owned())
-            .or_insert_with(|| Window::new(now));
-        match window.admit(now, self.limits.window, self.limits.max_calls_per_window) {
-            Ok(()) => Ok(()),
-            Err(wait) => {
-                state.counts.rejected_rate += 1;
-                let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-                Err(Refusal::RateLimited { retry_after_ms })
-            }
-        }
+        let Err(wait) = state.scopes.admit(scope, Instant::now(), window, limit) else {
+            return Ok(());
+        };
+        state.counts.rejected_rate += 1;
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        Err(Refusal::RateLimited { retry_after_ms })
+    }
+
+    /// Notes that an admitted use of a scope did not end well.
+    pub fn note(&self, scope: &str, ending: Ending) {
+        self.lock().scopes.note(scope, ending);
+    }
+
+    /// What was done in each scope, sorted by scope. Scopes out of use may be forgotten.
+    pub fn scopes(&self) -> Vec<(String, ScopeCounts)> {
+        self.lock().scopes.counts()
     }
 
     /// Waits for a slot.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when none came free before the deadline, or too many wait already.
+    /// [`Refusal::Busy`] when none came free before the deadline, or too many wait already;
+    /// [`Refusal::Cancelled`] when the caller went.
     pub fn enter(
         self: &Arc<Self>,
         principal: &Principal,
         deadline: Deadline,
+        cancel: &Cancel,
     ) -> Result<Slot, Refusal> {
         let mut state = self.lock();
         let ticket = state.next_ticket;
@@ -181,12 +190,16 @@ impl Guard {
                 });
             }
             state.counts.waiting = state.queue.len();
+            if cancel.is_cancelled() {
+                state.leave(ticket);
+                return Err(Refusal::Cancelled);
+            }
             let left = deadline.remaining();
             let (Some(left), true) = (left, fits) else {
                 state.leave(ticket);
                 return Err(state.busy());
             };
-            state = match self.changed.wait_timeout(state, left) {
+            state = match self.changed.wait_timeout(state, left.min(CANCEL_CHECK)) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -277,62 +290,6 @@ impl Drop for Place {
     }
 }
 
-/// A sliding window in [`PARTS`] parts: its count is never below the true one, so no span of the
-/// window's length ever holds more than the limit.
-#[derive(Debug)]
-struct Window {
-    start: Instant,
-    parts: VecDeque<(u64, u64)>,
-}
-
-impl Window {
-    fn new(now: Instant) -> Self {
-        Self {
-            start: now,
-            parts: VecDeque::new(),
-        }
-    }
-
-    fn admit(&mut self, now: Instant, length: Duration, limit: u64) -> Result<(), Duration> {
-        let part_length = (length / PARTS).max(Duration::from_micros(1));
-        let part = self.part(now, part_length);
-        self.forget_before(part);
-        let used: u64 = self.parts.iter().map(|(_, count)| count).sum();
-        if used >= limit {
-            let oldest = self.parts.front().map_or(part, |(part, _)| *part);
-            let free_at = oldest + u64::from(PARTS) + 1;
-            let ticks = u32::try_from(free_at.saturating_sub(part)).unwrap_or(PARTS);
-            return Err(part_length * ticks);
-        }
-        match self.parts.back_mut() {
-            Some((latest, count)) if *latest == part => *count += 1,
-            _ => self.parts.push_back((part, 1)),
-        }
-        Ok(())
-    }
-
-    fn is_empty(&mut self, now: Instant, length: Duration) -> bool {
-        let part = self.part(now, (length / PARTS).max(Duration::from_micros(1)));
-        self.forget_before(part);
-        self.parts.is_empty()
-    }
-
-    fn part(&self, now: Instant, part_length: Duration) -> u64 {
-        let since = now.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(since / part_length.as_nanos().max(1)).unwrap_or(u64::MAX)
-    }
-
-    fn forget_before(&mut self, part: u64) {
-        while self
-            .parts
-            .front()
-            .is_some_and(|(oldest, _)| oldest + u64::from(PARTS) < part)
-        {
-            self.parts.pop_front();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,6 +312,10 @@ mod tests {
         }
     }
 
+    fn enter(guard: &Arc<Guard>, name: &str, deadline: Deadline) -> Result<Slot, Refusal> {
+        guard.enter(&who(name), deadline, &Cancel::default())
+    }
+
     fn soon() -> Deadline {
         Deadline::after(Duration::from_millis(20))
     }
@@ -362,13 +323,13 @@ mod tests {
     #[test]
     fn slots_are_counted_and_given_back() {
         let guard = guard(1, 1, 8);
-        let slot = guard.enter(&who("a"), soon()).unwrap();
+        let slot = enter(&guard, "a", soon()).unwrap();
         assert!(matches!(
-            guard.enter(&who("b"), soon()),
+            enter(&guard, "b", soon()),
             Err(Refusal::Busy { .. })
         ));
         drop(slot);
-        drop(guard.enter(&who("b"), soon()).unwrap());
+        drop(enter(&guard, "b", soon()).unwrap());
         let counts = guard.counts();
         assert_eq!(
             (counts.active, counts.waiting, counts.rejected_concurrency),
@@ -380,24 +341,41 @@ mod tests {
     fn one_principal_cannot_take_all() {
         let guard = guard(4, 2, 8);
         let _slots = [
-            guard.enter(&who("a"), soon()).unwrap(),
-            guard.enter(&who("a"), soon()).unwrap(),
+            enter(&guard, "a", soon()).unwrap(),
+            enter(&guard, "a", soon()).unwrap(),
         ];
-        assert!(guard.enter(&who("a"), soon()).is_err());
-        assert!(guard.enter(&who("b"), soon()).is_ok());
+        assert!(enter(&guard, "a", soon()).is_err());
+        assert!(enter(&guard, "b", soon()).is_ok());
     }
 
     #[test]
     fn beyond_the_queue_nobody_waits() {
         let guard = guard(1, 1, 0);
-        let _slot = guard.enter(&who("a"), soon()).unwrap();
+        let _slot = enter(&guard, "a", soon()).unwrap();
         let began = Instant::now();
-        assert!(
-            guard
-                .enter(&who("b"), Deadline::after(Duration::from_secs(60)))
-                .is_err()
-        );
+        assert!(enter(&guard, "b", Deadline::after(Duration::from_secs(60))).is_err());
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn who_went_does_not_wait() {
+        let guard = guard(1, 1, 8);
+        let slot = enter(&guard, "a", soon()).unwrap();
+        let (cancel, began) = (Cancel::default(), Instant::now());
+        std::thread::scope(|scope| {
+            let late = Deadline::after(Duration::from_secs(60));
+            let waits = scope.spawn(|| guard.enter(&who("b"), late, &cancel).err());
+            while guard.counts().waiting == 0 {
+                std::thread::yield_now();
+            }
+            cancel.cancel();
+            assert_eq!(waits.join().unwrap(), Some(Refusal::Cancelled));
+        });
+        assert!(began.elapsed() < Duration::from_secs(30));
+        let counts = guard.counts();
+        assert_eq!((counts.waiting, counts.rejected_concurrency), (0, 0));
+        drop(slot);
+        assert!(enter(&guard, "b", soon()).is_ok());
     }
 
     #[test]
@@ -405,15 +383,15 @@ mod tests {
         let guard = guard(1, 1, 6);
         let mut places: Vec<_> = (0..6).map(|_| guard.place().unwrap()).collect();
         assert!(guard.place().is_err());
-        let slot = guard.enter(&who("a"), soon()).unwrap();
+        let slot = enter(&guard, "a", soon()).unwrap();
         let began = Instant::now();
         let late = Deadline::after(Duration::from_secs(60));
-        assert!(guard.enter(&who("b"), late).is_err());
+        assert!(enter(&guard, "b", late).is_err());
         assert!(began.elapsed() < Duration::from_secs(30));
         places.clear();
         std::thread::scope(|scope| {
             for _ in 0..6 {
-                scope.spawn(|| guard.enter(&who("b"), late).unwrap());
+                scope.spawn(|| enter(&guard, "b", late).unwrap());
             }
             while guard.counts().waiting < 6 {
                 std::thread::yield_now();
@@ -428,14 +406,14 @@ mod tests {
     #[test]
     fn who_has_least_comes_first() {
         let guard = guard(2, 2, 8);
-        let first = guard.enter(&who("a"), soon()).unwrap();
-        let second = guard.enter(&who("b"), soon()).unwrap();
+        let first = enter(&guard, "a", soon()).unwrap();
+        let second = enter(&guard, "b", soon()).unwrap();
         let (entered, order) = mpsc::channel();
         let wait = |name: &'static str, waiting: usize| {
             let (guard, entered) = (Arc::clone(&guard), entered.clone());
             let behind = Arc::clone(&guard);
             let thread = std::thread::spawn(move || {
-                let slot = guard.enter(&who(name), Deadline::after(Duration::from_secs(30)));
+                let slot = enter(&guard, name, Deadline::after(Duration::from_secs(30)));
                 entered.send(name).unwrap();
                 drop(slot.unwrap());
             });
@@ -455,22 +433,6 @@ mod tests {
     }
 
     #[test]
-    fn a_window_slides() {
-        let (start, length) = (Instant::now(), Duration::from_secs(10));
-        let mut window = Window::new(start);
-        let mut at = |millis: u64| window.admit(start + Duration::from_millis(millis), length, 2);
-        assert!(at(0).is_ok());
-        assert!(at(5000).is_ok());
-        let wait = at(9000).unwrap_err();
-        assert!(
-            wait > Duration::from_millis(1000) && wait < Duration::from_millis(2100),
-            "{wait:?}"
-        );
-        assert!(at(9000 + u64::try_from(wait.as_millis()).unwrap()).is_ok());
-        assert!(at(12_000).is_err());
-    }
-
-    #[test]
     fn scopes_are_apart_and_the_old_are_forgotten() {
         let guard = guard(1, 1, 0);
         for _ in 0..3 {
@@ -484,5 +446,21 @@ mod tests {
         ));
         guard.admit("y").unwrap();
         assert_eq!(guard.counts().rejected_rate, 1);
+        guard.note("x", Ending::Busy);
+        guard.note("x", Ending::Failed);
+        guard.note("never admitted", Ending::Failed);
+        let x = ScopeCounts {
+            total: 4,
+            rejected_rate: 1,
+            rejected_concurrency: 1,
+            failed: 1,
+        };
+        let y = ScopeCounts {
+            total: 1,
+            ..ScopeCounts::default()
+        };
+        assert_eq!((x.allowed(), y.allowed()), (2, 1));
+        let expected = [("x".to_owned(), x), ("y".to_owned(), y)];
+        assert_eq!(guard.scopes(), expected);
     }
 }

@@ -20,7 +20,7 @@ pub fn settings_help() -> String {
             };
             let _ = writeln!(text, "      {}{later}", setting.doc);
             let facts = format!("default {}", setting.default_in_words());
-            let _ = writeln!(text, "      {facts}; {}", allowed(setting));
+            let _ = writeln!(text, "      {facts}; {}", setting.kind.allowed());
         }
     }
     text
@@ -46,7 +46,7 @@ pub fn settings_markdown() -> String {
             } else {
                 ""
             };
-            let (values, doc) = (allowed(setting), setting.doc);
+            let (values, doc) = (setting.kind.allowed(), setting.doc);
             let _ = writeln!(
                 text,
                 "| `{variables}` | {flag} | {default} | {values} | {doc}{later} |"
@@ -100,7 +100,7 @@ pub fn prod_example() -> String {
         let _ = writeln!(text, "\n# --- {} ---", group.title());
         for setting in rows_of(group) {
             let _ = writeln!(text, "\n# {}", setting.doc);
-            let _ = writeln!(text, "# Values: {}", allowed(setting));
+            let _ = writeln!(text, "# Values: {}", setting.kind.allowed());
             let _ = writeln!(text, "{}", example_line(setting));
         }
     }
@@ -132,17 +132,6 @@ fn variables(setting: &Setting) -> Vec<String> {
 
 fn is_later(setting: &Setting) -> bool {
     matches!(setting.availability, Availability::Later(_))
-}
-
-/// The allowed values, with those that this build lacks.
-fn allowed(setting: &Setting) -> String {
-    let all = setting.kind.allowed();
-    match setting.availability {
-        Availability::LaterFor(_, starts) => {
-            format!("{all} (not available yet: {})", starts.join(", "))
-        }
-        Availability::Built | Availability::Later(_) => all,
-    }
 }
 
 /// `--port VALUE   MCP_PORT, PORT`

@@ -54,8 +54,6 @@ pub enum Availability {
     Built,
     /// Not yet: any value but the default is refused, naming this part.
     Later(&'static str),
-    /// Not yet for values that start with one of these.
-    LaterFor(&'static str, &'static [&'static str]),
 }
 
 /// Where help and documents list a setting.
@@ -148,15 +146,11 @@ impl Setting {
         }
     }
 
-    /// Why `text` cannot be had in this build, if it cannot.
-    pub(super) fn missing_part(&self, text: &str) -> Option<&'static str> {
+    /// What this build lacks to have another value than the default, if it does.
+    pub(super) fn missing_part(&self) -> Option<&'static str> {
         match self.availability {
             Availability::Built => None,
             Availability::Later(part) => Some(part),
-            Availability::LaterFor(part, starts) => {
-                let late = starts.iter().any(|start| text.starts_with(start));
-                late.then_some(part)
-            }
         }
     }
 }
@@ -241,11 +235,6 @@ impl Setting {
         self.availability = Availability::Later(part);
         self
     }
-
-    const fn later_for(mut self, part: &'static str, starts: &'static [&'static str]) -> Self {
-        self.availability = Availability::LaterFor(part, starts);
-        self
-    }
 }
 
 const fn int(min: u64, max: u64) -> Kind {
@@ -266,11 +255,7 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const ENTERPRISE: &str = "the enterprise profile";
-const OPS: &str = "a listener for the ops endpoints";
 const REUSE: &str = "container reuse";
-const RUNTIME: &str = "a choice of container runtime";
-const SANDBOXES: &str = "long-lived sandboxes";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -281,7 +266,7 @@ use Kind::{Bool, Bytes, Choice, Cpus, Csv, Path, Text, Url};
 #[rustfmt::skip] // A table is read by columns.
 pub static SETTINGS: &[Setting] = &[
     row(Server, "MCP_PROFILE", Choice(&["mvp", "enterprise"]), Is("mvp"),
-        "set of built-in tools and defaults").later_for(ENTERPRISE, &["enterprise"]),
+        "set of built-in tools and defaults"),
     row(Server, "MCP_TRANSPORT", Choice(&["http", "stdio"]), Is("http"),
         "how clients connect"),
     row(Server, "MCP_LOG_LEVEL", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),
@@ -330,9 +315,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_RUNTIME_DIR", Path, Depends("$XDG_RUNTIME_DIR, else the temp dir"),
         "folder for the private socket; a path of at most 100 bytes"),
     row(Http, "MCP_OPS_HOST", Kind::Host, Depends("as MCP_HOST"),
-        "address of the ops listener; needs MCP_OPS_PORT").later(OPS),
+        "address of the ops listener; needs MCP_OPS_PORT"),
     row(Http, "MCP_OPS_PORT", int(0, 65_535), Depends("on the main listener"),
-        "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
+        "moves /livez, /readyz and /metrics to a listener of their own"),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
         "where tools are kept"),
@@ -381,7 +366,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_REUSE", Choice(&["never", "tool"]), Is("never"),
         "whether a container serves later calls of the same tool and principal").later(REUSE),
     row(Engine, "MCP_SANDBOX_RUNTIME", Kind::Runtime, Depends("the daemon's default"),
-        "container runtime, such as runsc or kata").later(RUNTIME),
+        "container runtime, such as runsc or kata"),
     row(Engine, "MCP_SANDBOX_NPM_REGISTRY", Url(&["https", "http"]), Depends("npm's default"),
         "package registry for dependencies"),
     row(Engine, "MCP_SANDBOX_NPM_CA_FILE", Path, Unset,
@@ -389,9 +374,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_NPM_TOKEN_FILE", Path, Unset,
         "file with a token for that registry"),
     row(Engine, "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", int(1, 172_800), Is("1800"),
-        "life of an idle sandbox").later(SANDBOXES),
+        "seconds after which an unused sandbox ends"),
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),
-        "most sandboxes").later(SANDBOXES),
+        "most sandboxes at once, of all callers together"),
     row(Engine, "MCP_NODE_UNSAFE", Bool, Is("false"),
         "run the node engine without its jail: for a throw-away machine only"),
 

@@ -27,6 +27,9 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const LIFETIME: Duration = Duration::from_secs(600 + 300 + 90);
 /// Bound on making one cell ahead of calls.
 const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long after a take the next one is made: making it takes what the job would run on, and most
+/// jobs are done by then.
+const REFILL_PAUSE: Duration = Duration::from_millis(15);
 /// Pause after a failure to make one, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -217,7 +220,11 @@ impl Shelves {
         let mut looked = Instant::now();
         while self.lock().is_some() {
             let waited = match self.shortest() {
-                None => nudged.recv_timeout(LOOK_INTERVAL.saturating_sub(looked.elapsed())),
+                None => {
+                    let left = LOOK_INTERVAL.saturating_sub(looked.elapsed());
+                    let waited = nudged.recv_timeout(left);
+                    waited.map(|()| std::thread::sleep(REFILL_PAUSE))
+                }
                 Some(image) => match self.make(&image) {
                     true => {
                         pause = FIRST_PAUSE;

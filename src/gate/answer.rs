@@ -66,7 +66,7 @@ impl Refusal {
         }
     }
 
-    fn status(self) -> u16 {
+    pub(super) fn status(self) -> u16 {
         Self::REASONS.get(self.index()).map_or(500, |entry| entry.1)
     }
 

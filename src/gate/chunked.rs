@@ -24,6 +24,7 @@ enum Place {
     DataReturn,
     DataEnd,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerEnd,
     LastEnd,
@@ -91,7 +92,8 @@ impl Decoder {
                 self.size_digit(digits, byte)
             }
             (Place::Size { digits: 1.. } | Place::Extension, b'\r') => Ok(Place::SizeEnd),
-            (Place::Size { digits: 1.. }, b';' | b' ' | b'\t') => self.dropped(Place::Extension),
+            // Parsers disagree about blanks here: none are taken.
+            (Place::Size { digits: 1.. }, b';') => self.dropped(Place::Extension),
             (Place::Extension, b'\t' | b' '..=b'~') => self.dropped(Place::Extension),
             (Place::SizeEnd, b'\n') if self.remaining == 0 => Ok(Place::TrailerStart),
             (Place::SizeEnd, b'\n') => self.data_start(),
@@ -99,9 +101,11 @@ impl Decoder {
             (Place::DataEnd, b'\n') => Ok(Place::Size { digits: 0 }),
             (Place::TrailerStart, b'\r') => Ok(Place::LastEnd),
             (Place::Trailer, b'\r') => Ok(Place::TrailerEnd),
-            (Place::TrailerStart | Place::Trailer, b'\t' | b' '..=b'~') => {
-                self.dropped(Place::Trailer)
+            (Place::TrailerStart | Place::TrailerName, byte) if is_token(byte) => {
+                self.dropped(Place::TrailerName)
             }
+            (Place::TrailerName, b':') => self.dropped(Place::Trailer),
+            (Place::Trailer, b'\t' | b' '..=b'~') => self.dropped(Place::Trailer),
             (Place::TrailerEnd, b'\n') => Ok(Place::TrailerStart),
             (Place::LastEnd, b'\n') => Ok(Place::Done),
             _ => Err(ChunkError::Malformed),
@@ -138,6 +142,11 @@ impl Decoder {
     }
 }
 
+/// A byte of a field name (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +180,7 @@ mod tests {
         check("0\r\n\r\n", "", 0);
         check("5\r\nhello\r\n0\r\n\r\nGET", "hello", 3);
         check(
-            "5;a=b\r\nhello\r\n00A \r\n0123456789\r\n000\r\n\r\n",
+            "5;a=b\r\nhello\r\n00A;\r\n0123456789\r\n000\r\n\r\n",
             "hello0123456789",
             0,
         );
@@ -191,6 +200,8 @@ mod tests {
             "+1\r\n",
             "0x1\r\n",
             " 1\r\n",
+            "1 \r\n",
+            "1\t;a\r\n",
             "1\n",
             "1\r\r",
             "1;\u{1}\r\n",
@@ -200,6 +211,11 @@ mod tests {
             "0\r\n\n",
             "0\r\n\r\r",
             "0\r\nA: b\n",
+            "0\r\nno colon\r\n",
+            "0\r\n: no name\r\n",
+            "0\r\n folded: x\r\n",
+            "0\r\nA : b\r\n",
+            "0\r\nA\r\n",
             ";\r\n",
             "00000000000000001\r\n",
         ];

@@ -7,7 +7,7 @@ use super::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 use super::peer::client_address;
 use crate::base::address::AddressRange;
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 
 /// How the body of a request is delimited.
@@ -130,6 +130,10 @@ impl Head {
         let is_http_10 = request.version == Some(0);
         let facts = Facts::gather(request.headers)?;
         let framing = facts.framing(is_http_10)?;
+        let method = request.method.unwrap_or_default();
+        if method == "CONNECT" {
+            return Err(Refusal::Malformed("CONNECT opens no tunnel here"));
+        }
         let (authority, target) = split_target(request.path.unwrap_or_default())?;
         if facts.host.is_none() && !is_http_10 {
             return Err(Refusal::Malformed("host is missing"));
@@ -141,7 +145,6 @@ impl Head {
         if facts.expects == Some(false) {
             return Err(Refusal::UnknownExpectation);
         }
-        let method = request.method.unwrap_or_default();
         let peer = client_address(origin.peer, &facts.forwarded, origin.trusted_proxies);
         let mut bytes = Vec::with_capacity(512);
         let _ = write!(bytes, "{method} {target} HTTP/1.1\r\n");
@@ -282,7 +285,7 @@ fn body_length(text: &str) -> Result<usize, Refusal> {
 /// form and `*` belong to CONNECT and server-wide OPTIONS, which nothing here serves.
 fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     const MALFORMED: Refusal = Refusal::Malformed("request target is not a path");
-    if target.contains('#') {
+    if !target.bytes().all(is_target_byte) {
         return Err(MALFORMED);
     }
     if target.starts_with('/') {
@@ -299,10 +302,28 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     }
 }
 
-/// A registered name or address with an optional port, without user information.
+/// What may stand in a URI (RFC 3986 §2), but for `#`: a fragment is never sent.
+fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte)
+}
+
+/// A registered name or address with an optional port, without user information (RFC 3986 §3.2).
 fn is_host(host: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte);
-    !host.is_empty() && host.bytes().all(allowed)
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let (name_fits, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(None) => return false,
+        Some(Some((address, port))) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            (!name.is_empty() && name.bytes().all(allowed), port)
+        }
+    };
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let port_fits = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| is_port(digits) && digits.parse::<u16>().is_ok());
+    name_fits && port_fits
 }
 
 /// 1–128 visible ASCII characters, as an answer may repeat them.

@@ -40,6 +40,7 @@ mod clients;
 mod connection;
 mod counters;
 mod event_loop;
+pub mod framing;
 mod head;
 mod inbox;
 mod lane;

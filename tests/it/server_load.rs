@@ -58,7 +58,7 @@ fn median(mut act: impl FnMut()) -> Duration {
     times[times.len() / 2]
 }
 
-fn check_prompt(server: &Server, when: &str) {
+pub(crate) fn check_prompt(server: &Server, when: &str) {
     for path in ["/livez", "/readyz", "/metrics"] {
         let time = median(|| assert_ne!(server.get(path).status, 404));
         // 50 ms is the promise; tests share the machine.

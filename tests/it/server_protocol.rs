@@ -386,6 +386,99 @@ fn ids_of_all_kinds() {
 }
 
 #[test]
+fn ids_of_all_kinds_without_a_session() {
+    let server = Server::start(&[]);
+    let mut connection = server.connect();
+    let body = |id: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{{{META}}}}}"#)
+    };
+    for id in [
+        "0",
+        "-7",
+        "123456789012345678901234567890",
+        r#""""#,
+        r#""\u0061""#,
+    ] {
+        let reply = modern(&mut connection, "tools/list", &[], &body(id));
+        let start = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"#);
+        assert!(
+            reply.status == 200 && reply.text().starts_with(&start),
+            "{reply:?}"
+        );
+    }
+    for id in ["null", "1.5", "{}", "[]", "true"] {
+        let reply = modern(&mut connection, "tools/list", &[], &body(id));
+        assert_eq!(code(&reply), (400, -32600), "{id}");
+    }
+}
+
+#[test]
+fn keys_that_occur_twice_are_refused_where_they_decide() {
+    let server = Server::start(&[]);
+    let mut connection = server.connect();
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"system.health","arguments":{},{meta}}}"#;
+    let health = [("Mcp-Name", "system.health")];
+    // Of the message itself.
+    for (once, twice) in [
+        (r#""id":1"#, r#""id":1,"id":2"#),
+        (r#""jsonrpc":"2.0""#, r#""jsonrpc":"2.0","jsonrpc":"2.0""#),
+        (
+            r#""method":"tools/call""#,
+            r#""method":"ping","method":"tools/call""#,
+        ),
+        (r#""params":"#, r#""params":{},"params":"#),
+        (r#""params":"#, r#""p\u0061rams":{},"params":"#),
+    ] {
+        let body = call.replace(once, twice);
+        let reply = modern(&mut connection, "tools/call", &health, &body);
+        assert_eq!(code(&reply), (400, -32600), "{body}");
+        let body = body.replace(",{meta}", "");
+        assert_eq!(code(&connection.post(&[], &body)), (400, -32600), "{body}");
+    }
+    // Of what says which tool is called, and with what.
+    for (once, twice) in [
+        (
+            r#""name":"system.health""#,
+            r#""name":"run_js_ephemeral","name":"system.health""#,
+        ),
+        (
+            r#""name":"system.health""#,
+            r#""name":"system.health","n\u0061me":"run_js_ephemeral""#,
+        ),
+        (r#""arguments":{}"#, r#""arguments":{},"arguments":{"a":1}"#),
+    ] {
+        let body = call.replace(once, twice);
+        let reply = modern(&mut connection, "tools/call", &health, &body);
+        assert_eq!(code(&reply), (200, -32602), "{body}: {reply:?}");
+        let body = body.replace(",{meta}", "");
+        assert_eq!(code(&connection.post(&[], &body)), (200, -32602), "{body}");
+    }
+    let twice = call.replace("{meta}", "{meta},{meta}");
+    let reply = modern(&mut connection, "tools/call", &health, &twice);
+    assert_eq!(code(&reply), (400, -32602));
+    // What a tool is given is read as its code reads it: the last one counts.
+    let tool = json!({ "name": "last", "description": "d", "code": "return args.a",
+        "inputSchema": { "type": "object", "properties": { "a": { "type": "integer" } } } });
+    server.create(tool);
+    let arguments = |text: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"last","arguments":{text}}}}}"#
+        )
+    };
+    let result = connection
+        .post(&[], &arguments(r#"{"a":"x","a":7}"#))
+        .json();
+    assert_eq!(
+        result["result"]["structuredContent"]["result"], 7,
+        "{result}"
+    );
+    let result = connection
+        .post(&[], &arguments(r#"{"a":7,"a":"x"}"#))
+        .json();
+    assert_eq!(result["result"]["isError"], true, "{result}");
+}
+
+#[test]
 fn batches_belong_to_one_revision() {
     let server = Server::start(&[]);
     let mut connection = server.connect();

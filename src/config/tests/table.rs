@@ -140,9 +140,6 @@ fn parts_that_are_not_built_are_refused_by_name() {
         }
         match setting.availability {
             Availability::Built => assert!(!gated(key, &another), "{key}={another}"),
-            Availability::LaterFor(_, starts) => {
-                assert!(gated(key, starts[0]), "{key}={}", starts[0]);
-            }
             Availability::Later(_) => assert!(gated(key, &another), "{key}={another}"),
         }
     }

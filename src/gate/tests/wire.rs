@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::address::AddressRange;
+use crate::gate::MAX_HEAD_BYTES;
 
 #[test]
 fn a_request_reaches_its_lane_rewritten() {
@@ -188,6 +189,60 @@ fn a_huge_head_or_body_does_not_cost_its_answer() {
     check_refused(&house, &[head.as_slice(), &[b'a'; 5_000_000]].concat(), 413);
     let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n";
     check_refused(&house, &[head.as_slice(), &[b'a'; 5_000_000]].concat(), 413);
+}
+
+#[test]
+fn a_post_that_asks_for_an_upgrade_is_a_post() {
+    let house = House::new(Limits::default(), 1);
+    let mut caller = house.connect();
+    for body in ["", "hello", &"x".repeat(3000)] {
+        let request = format!(
+            "POST /echo HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        assert_eq!(caller.ask(request).text(), body);
+    }
+}
+
+#[test]
+fn the_largest_head_and_body_pass_and_one_byte_more_does_not() {
+    let house = House::new(Limits::default(), 1);
+    let head = |bytes: usize| {
+        let start = "GET / HTTP/1.1\r\nHost: h\r\nX: ";
+        let padding = "x".repeat(bytes - start.len() - 4);
+        format!("{start}{padding}\r\n\r\n")
+    };
+    assert_eq!(house.connect().ask(head(MAX_HEAD_BYTES)).status, 200);
+    check_refused(&house, head(MAX_HEAD_BYTES + 1).as_bytes(), 431);
+    let chunked = |bytes: usize| {
+        let (first, last) = ("x".repeat(bytes / 2), "x".repeat(bytes - bytes / 2));
+        format!(
+            "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n\
+             {:x}\r\n{first}\r\n{:x}\r\n{last}\r\n0\r\n\r\n",
+            first.len(),
+            last.len()
+        )
+    };
+    let most = Limits::default().max_body_bytes;
+    assert_eq!(house.connect().ask(chunked(most)).body.len(), most);
+    check_refused(&house, chunked(most + 1).as_bytes(), 413);
+}
+
+#[test]
+fn answers_of_several_writes_do_not_wait_for_an_acknowledgement() {
+    let house = House::new(Limits::default(), 1);
+    let mut caller = house.connect();
+    let fastest = (0..30)
+        .map(|_| {
+            let began = Instant::now();
+            let answer = caller.ask("GET /big?5000 HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(answer.body.len(), 5000);
+            began.elapsed()
+        })
+        .min();
+    // The wait is 40 ms, and it meets every answer or none.
+    assert!(fastest < Some(Duration::from_millis(40)), "{fastest:?}");
 }
 
 #[test]

@@ -2,4 +2,5 @@
 //! same inputs.
 
 pub mod random;
+pub mod requests;
 pub mod schemas;
