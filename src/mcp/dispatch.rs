@@ -209,7 +209,7 @@ impl Server {
         let result = json!({
             "protocolVersion": revision,
             "capabilities": capabilities(),
-            "serverInfo": wire::server_info(),
+            "serverInfo": wire::SERVER_INFO,
             "instructions": INSTRUCTIONS,
         });
         let session_id = match transport {

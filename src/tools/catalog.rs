@@ -12,7 +12,7 @@ use super::{Tools, UnknownTool};
 use crate::auth::Caller;
 use crate::config::NameStyle;
 use crate::domain::json::JsonText;
-use crate::domain::tool::{Tool, underscored};
+use crate::domain::tool::{Tool, is_spelling, underscored};
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, `Tool`).
 #[derive(Clone, Debug, Serialize)]
@@ -111,10 +111,8 @@ impl Tools {
 
     /// The tool that a name means, in either spelling. Built-ins come first.
     pub(super) fn resolve(&self, name: &str) -> Result<Resolved<'_>, UnknownTool> {
-        let built_in = self
-            .builtins
-            .iter()
-            .find(|tool| tool.name == name || underscored(tool.name) == name);
+        let mut built_ins = self.builtins.iter();
+        let built_in = built_ins.find(|tool| is_spelling(name, tool.name));
         if let Some(tool) = built_in {
             return Ok(Resolved::BuiltIn(tool));
         }

@@ -1,5 +1,6 @@
 //! `system.health` and `system.whoami`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Access, BuiltIn, Draft, closed_object};
@@ -8,6 +9,15 @@ use crate::domain::json::JsonText;
 use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::call::Called;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+}
 
 pub(super) fn health() -> BuiltIn {
     BuiltIn::new(Draft {
@@ -26,12 +36,12 @@ pub(super) fn health() -> BuiltIn {
         })),
         annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
         access: Access::Everybody(|tools, _, _| {
-            Called::value(ToolAnswer::value(JsonText::from_value(&json!({
-                "status": "ok",
-                "service": "dynamic-mcp",
-                "version": env!("CARGO_PKG_VERSION"),
-                "uptimeSeconds": tools.metrics.uptime().as_secs(),
-            }))))
+            Called::value(ToolAnswer::value(JsonText::from_value(&Health {
+                status: "ok",
+                service: "dynamic-mcp",
+                version: env!("CARGO_PKG_VERSION"),
+                uptime_seconds: tools.metrics.uptime().as_secs(),
+            })))
         }),
     })
 }
