@@ -4,6 +4,8 @@
 //! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and
 //! among equals whoever came first, so that one busy principal cannot keep the others out.
 
+mod scopes;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -12,10 +14,10 @@ use std::time::{Duration, Instant};
 use crate::base::deadline::Deadline;
 use crate::domain::principal::Principal;
 
-/// Parts of a rate window: at most one part's worth of use is counted too long.
-const PARTS: u32 = 20;
-/// Scopes whose windows are kept before empty ones are looked for.
-const SCOPES_BEFORE_SWEEP: usize = 1024;
+pub use scopes::{Ending, ScopeCounts};
+
+use scopes::Scopes;
+
 /// Acts that find a place however many runs wait.
 const LEAST_ACTS: usize = 4;
 /// What a caller without a slot is told to wait, in milliseconds.
@@ -98,7 +100,7 @@ struct State {
     queue: VecDeque<(u64, Principal)>,
     acts: usize,
     next_ticket: u64,
-    windows: HashMap<String, Window>,
+    scopes: Scopes,
 }
 
 /// A place among the runs; given back when dropped.
@@ -134,25 +136,24 @@ impl Guard {
     /// # Errors
     /// [`Refusal::RateLimited`] when the window is full; the use is then not counted.
     pub fn admit(&self, scope: &str) -> Result<(), Refusal> {
-        let now = Instant::now();
+        let (window, limit) = (self.limits.window, self.limits.max_calls_per_window);
         let mut state = self.lock();
-        if state.windows.len() > SCOPES_BEFORE_SWEEP {
-            state
-                .windows
-                .retain(|_, window| !window.is_empty(now, self.limits.window));
-        }
-        let window = state
-            .windows
-            .entry(scope.to_owned())
-            .or_insert_with(|| Window::new(now));
-        match window.admit(now, self.limits.window, self.limits.max_calls_per_window) {
-            Ok(()) => Ok(()),
-            Err(wait) => {
-                state.counts.rejected_rate += 1;
-                let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-                Err(Refusal::RateLimited { retry_after_ms })
-            }
-        }
+        let Err(wait) = state.scopes.admit(scope, Instant::now(), window, limit) else {
+            return Ok(());
+        };
+        state.counts.rejected_rate += 1;
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        Err(Refusal::RateLimited { retry_after_ms })
+    }
+
+    /// Notes that an admitted use of a scope did not end well.
+    pub fn note(&self, scope: &str, ending: Ending) {
+        self.lock().scopes.note(scope, ending);
+    }
+
+    /// What was done in each scope, sorted by scope. Scopes out of use may be forgotten.
+    pub fn scopes(&self) -> Vec<(String, ScopeCounts)> {
+        self.lock().scopes.counts()
     }
 
     /// Waits for a slot.
@@ -274,62 +275,6 @@ impl Drop for Slot {
 impl Drop for Place {
     fn drop(&mut self) {
         self.guard.lock().acts -= 1;
-    }
-}
-
-/// A sliding window in [`PARTS`] parts: its count is never below the true one, so no span of the
-/// window's length ever holds more than the limit.
-#[derive(Debug)]
-struct Window {
-    start: Instant,
-    parts: VecDeque<(u64, u64)>,
-}
-
-impl Window {
-    fn new(now: Instant) -> Self {
-        Self {
-            start: now,
-            parts: VecDeque::new(),
-        }
-    }
-
-    fn admit(&mut self, now: Instant, length: Duration, limit: u64) -> Result<(), Duration> {
-        let part_length = (length / PARTS).max(Duration::from_micros(1));
-        let part = self.part(now, part_length);
-        self.forget_before(part);
-        let used: u64 = self.parts.iter().map(|(_, count)| count).sum();
-        if used >= limit {
-            let oldest = self.parts.front().map_or(part, |(part, _)| *part);
-            let free_at = oldest + u64::from(PARTS) + 1;
-            let ticks = u32::try_from(free_at.saturating_sub(part)).unwrap_or(PARTS);
-            return Err(part_length * ticks);
-        }
-        match self.parts.back_mut() {
-            Some((latest, count)) if *latest == part => *count += 1,
-            _ => self.parts.push_back((part, 1)),
-        }
-        Ok(())
-    }
-
-    fn is_empty(&mut self, now: Instant, length: Duration) -> bool {
-        let part = self.part(now, (length / PARTS).max(Duration::from_micros(1)));
-        self.forget_before(part);
-        self.parts.is_empty()
-    }
-
-    fn part(&self, now: Instant, part_length: Duration) -> u64 {
-        let since = now.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(since / part_length.as_nanos().max(1)).unwrap_or(u64::MAX)
-    }
-
-    fn forget_before(&mut self, part: u64) {
-        while self
-            .parts
-            .front()
-            .is_some_and(|(oldest, _)| oldest + u64::from(PARTS) < part)
-        {
-            self.parts.pop_front();
-        }
     }
 }
 
@@ -455,22 +400,6 @@ mod tests {
     }
 
     #[test]
-    fn a_window_slides() {
-        let (start, length) = (Instant::now(), Duration::from_secs(10));
-        let mut window = Window::new(start);
-        let mut at = |millis: u64| window.admit(start + Duration::from_millis(millis), length, 2);
-        assert!(at(0).is_ok());
-        assert!(at(5000).is_ok());
-        let wait = at(9000).unwrap_err();
-        assert!(
-            wait > Duration::from_millis(1000) && wait < Duration::from_millis(2100),
-            "{wait:?}"
-        );
-        assert!(at(9000 + u64::try_from(wait.as_millis()).unwrap()).is_ok());
-        assert!(at(12_000).is_err());
-    }
-
-    #[test]
     fn scopes_are_apart_and_the_old_are_forgotten() {
         let guard = guard(1, 1, 0);
         for _ in 0..3 {
@@ -484,5 +413,21 @@ mod tests {
         ));
         guard.admit("y").unwrap();
         assert_eq!(guard.counts().rejected_rate, 1);
+        guard.note("x", Ending::Busy);
+        guard.note("x", Ending::Failed);
+        guard.note("never admitted", Ending::Failed);
+        let x = ScopeCounts {
+            total: 4,
+            rejected_rate: 1,
+            rejected_concurrency: 1,
+            failed: 1,
+        };
+        let y = ScopeCounts {
+            total: 1,
+            ..ScopeCounts::default()
+        };
+        assert_eq!((x.allowed(), y.allowed()), (2, 1));
+        let expected = [("x".to_owned(), x), ("y".to_owned(), y)];
+        assert_eq!(guard.scopes(), expected);
     }
 }

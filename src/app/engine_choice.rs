@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::store::Registry;
 use super::{CHECK_TIMEOUT, StartError};
 use crate::base::deadline::Deadline;
-use crate::config::{Config, DaemonAddress, EngineChoice, EngineConfig, NodeJail, Profile};
-use crate::docker::{Daemon, Endpoint};
+use crate::config::{Config, EngineChoice, EngineConfig, NodeJail, Profile};
+use crate::docker::Daemon;
 use crate::engine::jail::{JailEngine, JailRefusal, JailSettings, find_node};
 use crate::engine::{
     DependencySettings, DockerEngine, Engine, EngineSettings, LayerKey, Owners, PackagePolicy,
+    SandboxKey, SandboxSettings,
 };
 
 /// What the process finds around it, read once at the start.
@@ -35,11 +36,8 @@ pub(super) fn start_engine(
         let engine = start_jail(&config.engine, &search_path).map_err(StartError::Jail)?;
         return Ok((Arc::new(engine), None));
     }
-    let DaemonAddress::Unix(socket) = &config.engine.daemon else {
-        return Err(StartError::NotAvailable("DOCKER_HOST=tcp://"));
-    };
-    let endpoint = Endpoint::Unix(socket.clone());
-    let daemon = Arc::new(Daemon::new(endpoint, surroundings.home));
+    let address = config.engine.daemon.clone();
+    let daemon = Arc::new(Daemon::new(address, surroundings.home));
     let mut reason = None;
     let may_jail = config.engine.choice == EngineChoice::Auto && config.profile == Profile::Mvp;
     if may_jail && let Err(error) = daemon.info(Deadline::after(CHECK_TIMEOUT)) {
@@ -56,6 +54,11 @@ pub(super) fn start_engine(
         max_output_bytes: config.engine.max_output_bytes,
         warm_pool: config.engine.warm_pool,
         dependencies: dependency_settings(&config.engine, registry)?,
+        sandboxes: SandboxSettings {
+            idle: config.engine.sandbox_idle,
+            max: config.engine.max_sandboxes,
+            key: SandboxKey::derive(&registry.layer_key()?),
+        },
     };
     let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
     Ok((Arc::new(engine), reason))

@@ -13,7 +13,7 @@ use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
-use crate::engine::{Check, Engine, Owners, PoolCounts};
+use crate::engine::{Check, Engine, Owners, PoolCounts, Sandboxes};
 
 /// The engine that the settings ask for, once it is needed.
 pub(super) struct LateEngine {
@@ -122,6 +122,10 @@ impl Engine for LateEngine {
 
     fn probe_image(&self, deadline: Deadline) -> Check {
         self.check_with(|engine| engine.probe_image(deadline))
+    }
+
+    fn sandboxes(&self) -> Result<&Sandboxes, Failure> {
+        self.engine()?.sandboxes()
     }
 
     fn pool_counts(&self) -> PoolCounts {

@@ -70,8 +70,6 @@ pub enum StartError {
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
     Jail(JailRefusal),
-    /// A setting that this build cannot serve.
-    NotAvailable(&'static str),
 }
 
 impl fmt::Display for StartError {
@@ -105,7 +103,6 @@ impl fmt::Display for StartError {
             ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
-            Self::NotAvailable(what) => write!(formatter, "{what} is not available yet"),
         }
     }
 }
@@ -236,7 +233,7 @@ impl App {
     /// [`StartError`]; what was started until then is ended again.
     pub fn start(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         // First what fails most often, so that nothing else was begun.
-        let listener = listen(&config.http).map_err(StartError::Http)?;
+        let listeners = listen(&config.http).map_err(StartError::Http)?;
         let core = Core::build(config, surroundings)?;
         let readiness = Arc::new(Readiness::default());
         let checks = check_all(&*core.engine, &*core.store, &core.authority, &core.audit);
@@ -259,7 +256,7 @@ impl App {
             &core.metrics,
             watch,
         )?;
-        let http = HttpServer::start(&core.config.http, listener, services).map_err(|error| {
+        let http = HttpServer::start(&core.config.http, listeners, services).map_err(|error| {
             if core.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
                 core.owners.retire();
             }
@@ -292,6 +289,10 @@ impl App {
         let tools = self.store.snapshot().tools().len();
         let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
+        let ops = self
+            .http
+            .ops_address()
+            .map(|ops| format!(" ops       http://{ops}: /livez, /readyz, /metrics\n"));
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
         format!(
             "dynamic-mcp {} listens on {url}\n\
@@ -299,6 +300,7 @@ impl App {
              \x20 image     {}\n\
              \x20 registry  {} ({tools} tools)\n\
              \x20 access    {}\n\
+             {}\
              \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
@@ -307,6 +309,7 @@ impl App {
             image.detail,
             self.place,
             self.authority.summary(),
+            ops.unwrap_or_default(),
         )
     }
 
@@ -363,9 +366,11 @@ const SPARE_WORKERS: usize = 8;
 fn tool_settings(config: &Config) -> ToolSettings {
     ToolSettings {
         name_style: config.catalog.name_style,
+        profile: config.profile,
         groups: config.catalog.builtin_groups.clone(),
         max_timeout_ms: u64::try_from(config.engine.max_timeout.as_millis()).unwrap_or(u64::MAX),
         max_dependencies: config.engine.max_dependencies,
         queue: config.guard.queue,
+        shown: config.rows.clone(),
     }
 }

@@ -231,6 +231,11 @@ pub enum Details {
         #[serde(skip_serializing_if = "Option::is_none")]
         image: Option<String>,
     },
+    /// A sandbox that was started.
+    Sandbox {
+        /// The image that it has.
+        image: String,
+    },
     /// An execution that has ended.
     Ran {
         /// From the job's sending to its end.

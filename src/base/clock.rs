@@ -1,5 +1,5 @@
-//! Wall-clock time as text (RFC 3339 and that of HTTP, UTC) and as milliseconds since the Unix
-//! epoch.
+//! Wall-clock time as text (RFC 3339 and that of HTTP) and as milliseconds since the Unix epoch,
+//! and the Gregorian calendar behind it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,20 @@ pub fn rfc3339(time: SystemTime) -> String {
 /// The current time by [`rfc3339`].
 pub fn now_rfc3339() -> String {
     rfc3339(SystemTime::now())
+}
+
+/// The same at a place whose clocks are ahead of UTC by `offset_seconds`, such as
+/// `2026-07-28T11:30:00.123+02:00`.
+pub fn rfc3339_at(time: SystemTime, offset_seconds: i32) -> String {
+    let local = unix_millis(time).saturating_add_signed(i64::from(offset_seconds) * 1000);
+    let text = rfc3339_millis(local);
+    let sign = if offset_seconds < 0 { '-' } else { '+' };
+    let minutes = offset_seconds.unsigned_abs() / 60;
+    let (hours, minutes) = (minutes / 60, minutes % 60);
+    format!(
+        "{}{sign}{hours:02}:{minutes:02}",
+        text.trim_end_matches('Z')
+    )
 }
 
 fn rfc3339_millis(millis: u64) -> String {
@@ -58,8 +72,9 @@ pub fn http_date(time: SystemTime) -> String {
     )
 }
 
-/// Gregorian date of a day counted from 1970-01-01, by walking 400-year eras that start on 1 March.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+/// Gregorian date (year, month, day) of a day counted from 1970-01-01, by walking 400-year eras that
+/// start on 1 March.
+pub(super) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -77,6 +92,16 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
+/// The opposite, for years from 1970 on.
+pub(super) fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let year = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let march_month = (month + 9) % 12;
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).saturating_sub(719_468)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +115,7 @@ mod tests {
         check(1_709_251_199_000, "2024-02-29T23:59:59.000Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00.000Z");
     }
+
     #[test]
     fn dates_of_http() {
         let check = |seconds, text: &str| {
@@ -99,5 +125,22 @@ mod tests {
         check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
         check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT");
         check(1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT");
+    }
+
+    #[test]
+    fn days_and_dates_are_each_other_s_opposite() {
+        for day in (0..60_000).step_by(7).chain([59, 11_016, 47_540]) {
+            let (year, month, of_month) = civil_from_days(day);
+            assert_eq!(days_from_civil(year, month, of_month), day);
+        }
+    }
+
+    #[test]
+    fn times_away_from_utc() {
+        let noon = UNIX_EPOCH + Duration::from_millis(1_785_240_000_123);
+        let check = |offset, text: &str| assert_eq!(rfc3339_at(noon, offset), text);
+        check(0, "2026-07-28T12:00:00.123+00:00");
+        check(20_700, "2026-07-28T17:45:00.123+05:45");
+        check(-12_600, "2026-07-28T08:30:00.123-03:30");
     }
 }

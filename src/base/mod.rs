@@ -1,5 +1,5 @@
-//! What std lacks: clock texts, deadlines, random ids, clipped text, secrets, HMAC, an HTTP/1.1
-//! client codec, system calls. Nothing here knows about tools, MCP or Docker.
+//! What std lacks: clock texts, time zones, deadlines, random ids, clipped text, secrets, HMAC, an
+//! HTTP/1.1 client codec, TLS for clients, system calls. Nothing here knows about tools, MCP or Docker.
 
 pub mod address;
 pub mod clock;
@@ -10,3 +10,5 @@ pub mod ids;
 pub mod secret;
 pub mod sys;
 pub mod text;
+pub mod time_zone;
+pub mod tls;

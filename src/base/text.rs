@@ -32,6 +32,11 @@ impl Tail {
         self.bytes.extend_from_slice(fresh);
     }
 
+    /// What is kept.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// What is kept, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{address, exchange};
+use super::client::{exchange, reachable};
 use super::{fail, print};
 use crate::config::Config;
 use crate::domain::json::JsonText;
@@ -42,7 +42,7 @@ pub(super) fn call(config: &Config, name: &str, arguments: Option<&str>) -> Exit
     let timeout = config.engine.max_timeout + config.guard.queue + SLACK;
     let (http, path) = (&config.http, config.http.path.as_str());
     match exchange(
-        address(http),
+        reachable(http.bind),
         "POST",
         path,
         &headers,

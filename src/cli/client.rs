@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use crate::base::deadline::{Deadline, Deadlined};
 use crate::base::http1::{Body, Error, read_head, write_request};
-use crate::config::HttpConfig;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is read: a result of the largest size, escaped.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Where the server that these settings describe can be reached from here.
-pub(super) fn address(config: &HttpConfig) -> SocketAddr {
-    let ip = match config.bind.ip() {
+/// Where a server that listens on this address can be reached from here.
+pub(super) fn reachable(listens: SocketAddr) -> SocketAddr {
+    let ip = match listens.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    SocketAddr::new(ip, config.bind.port())
+    SocketAddr::new(ip, listens.port())
 }
 
 /// Sends one request; the status and the body.

@@ -8,6 +8,7 @@ use crate::config::{Effective, Loaded};
 /// stand in a column.
 pub fn config_text(loaded: &Loaded) -> String {
     let lines: Vec<(String, &Effective)> = loaded
+        .config
         .rows
         .iter()
         .map(|row| (format!("{} = {}", row.setting.key, shown(row)), row))
@@ -28,11 +29,8 @@ pub fn config_text(loaded: &Loaded) -> String {
 const MAX_COLUMN: usize = 72;
 
 fn shown(row: &Effective) -> String {
-    match &row.shown {
-        _ if row.setting.kind.is_secret() && row.is_set() => "****".to_owned(),
-        Some(text) => text.clone(),
-        None => format!("[{}]", row.setting.default_in_words()),
-    }
+    let unset = || format!("[{}]", row.setting.default_in_words());
+    row.masked().map_or_else(unset, str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Defaults that depend on other settings or on the user's folders, as texts of the same kinds.
 
+use super::builtins::{BuiltinGroup, Profile};
 use super::raw::Environment;
-use super::settings::BUILTIN_GROUPS;
 use super::values::Values;
 
 /// Workers that are never inside a run, so that lists, stops and client answers always find one.
@@ -21,15 +21,16 @@ pub(super) fn concurrency_limit(values: &Values) -> u64 {
 
 /// Fills them in; the order is that of their dependence.
 pub(super) fn fill_in(values: &mut Values, environment: &Environment) {
-    let enterprise = values.chosen("MCP_PROFILE", "enterprise");
+    let profile = Profile::read(values);
+    let enterprise = profile == Profile::Enterprise;
     let stdio = values.chosen("MCP_TRANSPORT", "stdio");
     let jwt = values.chosen("MCP_AUTH_MODE", "jwt");
     let word = |truth: bool| if truth { "true" } else { "false" };
 
     let style = if stdio { "underscore" } else { "dotted" };
     values.set_default("MCP_TOOL_NAME_STYLE", style);
-    let groups = |group: &&&str| enterprise || !ENTERPRISE_GROUPS.contains(*group);
-    let groups: Vec<&str> = BUILTIN_GROUPS.iter().filter(groups).copied().collect();
+    let groups = BuiltinGroup::ALL.map(|group| profile.has_group(group).then(|| group.as_str()));
+    let groups: Vec<_> = groups.into_iter().flatten().collect();
     values.set_default("MCP_BUILTIN_GROUPS", &groups.join(","));
     values.set_default("MCP_AUDIT_ENABLED", word(enterprise));
     values.set_default("MCP_REQUIRE_ADMIN_TOKEN", word(enterprise && !stdio && jwt));
@@ -48,9 +49,6 @@ pub(super) fn fill_in(values: &mut Values, environment: &Environment) {
     let effective = values.integer("MCP_TOOL_MAX_CONCURRENCY").to_string();
     values.set_default("MCP_TOOL_MAX_CONCURRENCY_PER_PRINCIPAL", &effective);
 }
-
-/// Groups of built-ins that only the enterprise profile has.
-pub(super) const ENTERPRISE_GROUPS: [&str; 2] = ["sandbox", "dev"];
 
 /// Where our files go: beside an HTTP server; for stdio, whose working folder is anybody's, among
 /// the user's data. `None` where the user has no such folder. Relative `XDG_…` paths are invalid by

@@ -4,6 +4,7 @@
 //! the environment.
 
 mod auth;
+mod builtins;
 mod derived;
 pub mod documents;
 mod engine;
@@ -27,6 +28,7 @@ mod url;
 mod values;
 
 pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig};
+pub use builtins::{BUILT_INS, BuiltinGroup, Profile, has_built_in};
 pub use engine::{
     DaemonAddress, EngineChoice, EngineConfig, NodeJail, NpmConfig, PullPolicy, Reuse,
 };
@@ -35,8 +37,8 @@ pub use http::{HttpConfig, OriginRule};
 pub use kind::{Item, Kind};
 pub(crate) use nearest::nearest;
 pub use parse::{
-    AuditConfig, AuditFailure, AuditSync, BuiltinGroup, CatalogConfig, Config, GuardConfig,
-    LogConfig, LogFormat, NameStyle, Profile, Transport,
+    AuditConfig, AuditFailure, AuditSync, CatalogConfig, Config, GuardConfig, LogConfig, LogFormat,
+    NameStyle, Transport,
 };
 pub use pg_url::{PgTarget, PgTls, PgUrlFault};
 pub use problem::{Fault, FileFault, Origin, Problem, Problems};
@@ -49,8 +51,6 @@ pub use values::Effective;
 pub struct Loaded {
     /// Typed.
     pub config: Config,
-    /// Row by row, in the table's order.
-    pub rows: Vec<Effective>,
     /// What should be read and does not keep the program from starting.
     pub warnings: Vec<Warning>,
 }
@@ -80,11 +80,8 @@ fn load_through(gate: Gate, sources: &Sources<'_>, earlier: Problems) -> Result<
     if gate == Gate::Closed {
         values.refuse_missing_parts();
     }
-    let config = Config::read(&mut values);
-    let (rows, warnings) = values.finish()?;
-    Ok(Loaded {
-        config,
-        rows,
-        warnings,
-    })
+    let mut config = Config::read(&mut values);
+    let warnings;
+    (config.rows, warnings) = values.finish()?;
+    Ok(Loaded { config, warnings })
 }

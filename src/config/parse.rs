@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auth::AuthConfig;
-use super::derived::{self, ENTERPRISE_GROUPS, NO_DATA_FOLDER, SPARE_WORKERS};
+use super::builtins::{BuiltinGroup, Profile};
+use super::derived::{self, NO_DATA_FOLDER, SPARE_WORKERS};
 use super::engine::EngineConfig;
 use super::http::HttpConfig;
 use super::store::StoreConfig;
-use super::values::Values;
+use super::values::{Effective, Values};
 
 /// All settings, typed, by consumer.
 #[derive(Clone, Debug)]
@@ -37,15 +38,8 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// How many upstream MCP servers may be attached; the part is off where `None`.
     pub upstream_max: Option<usize>,
-}
-
-/// Which built-ins and defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// The small set.
-    Mvp,
-    /// All of them, safe defaults for many callers.
-    Enterprise,
+    /// The same as people are shown it: row by row, in the table's order.
+    pub rows: Vec<Effective>,
 }
 
 /// How clients connect.
@@ -91,25 +85,6 @@ pub enum NameStyle {
     Dotted,
     /// `dynamic_tool_create`
     Underscore,
-}
-
-/// A group of built-in tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuiltinGroup {
-    /// `dynamic.tool.*`
-    Tool,
-    /// `dynamic.prompt.*`
-    Prompt,
-    /// `dynamic.resource.*`
-    Resource,
-    /// `run_js_ephemeral`
-    RunJs,
-    /// `sandbox.*`
-    Sandbox,
-    /// `system.*`
-    System,
-    /// `dev.*`, `time.*`
-    Dev,
 }
 
 /// How much may run.
@@ -170,10 +145,7 @@ impl Config {
         let engine = EngineConfig::read(values);
         let auth = AuthConfig::read(values);
         Self {
-            profile: match values.chosen("MCP_PROFILE", "enterprise") {
-                true => Profile::Enterprise,
-                false => Profile::Mvp,
-            },
+            profile: Profile::read(values),
             transport: match values.chosen("MCP_TRANSPORT", "stdio") {
                 true => Transport::Stdio,
                 false => Transport::Http,
@@ -184,6 +156,7 @@ impl Config {
             guard: read_guard(values),
             audit: read_audit(values),
             upstream_max: read_upstream(values),
+            rows: Vec::new(),
             http,
             store,
             engine,
@@ -211,47 +184,25 @@ fn read_log(values: &Values) -> LogConfig {
     }
 }
 
-impl BuiltinGroup {
-    /// Every group, in the order of the documents.
-    pub const ALL: [Self; 7] = [
-        Self::Tool,
-        Self::Prompt,
-        Self::Resource,
-        Self::RunJs,
-        Self::Sandbox,
-        Self::System,
-        Self::Dev,
-    ];
-
-    /// Its name in `MCP_BUILTIN_GROUPS`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tool => "tool",
-            Self::Prompt => "prompt",
-            Self::Resource => "resource",
-            Self::RunJs => "run_js",
-            Self::Sandbox => "sandbox",
-            Self::System => "system",
-            Self::Dev => "dev",
-        }
-    }
-}
-
 fn read_catalog(values: &mut Values) -> CatalogConfig {
+    let profile = Profile::read(values);
     let named: Vec<String> = values.list("MCP_BUILTIN_GROUPS").to_vec();
-    let listed = |group: &BuiltinGroup| named.iter().any(|name| name == group.as_str());
-    let beyond = named
+    let named = |group: &BuiltinGroup| named.iter().any(|name| name == group.as_str());
+    let groups: Vec<_> = BuiltinGroup::ALL.into_iter().filter(named).collect();
+    let beyond: Vec<_> = groups
         .iter()
-        .any(|name| ENTERPRISE_GROUPS.contains(&name.as_str()));
-    let mvp = values.chosen("MCP_PROFILE", "mvp");
-    let rule = "sandbox and dev need MCP_PROFILE=enterprise";
-    values.conflict(&["MCP_BUILTIN_GROUPS", "MCP_PROFILE"], beyond && mvp, rule);
+        .filter(|group| !profile.has_group(**group))
+        .map(|group| group.as_str())
+        .collect();
+    let rule = format!("only MCP_PROFILE=enterprise has {}", beyond.join(" and "));
+    let keys = ["MCP_BUILTIN_GROUPS", "MCP_PROFILE"];
+    values.conflict(&keys, !beyond.is_empty(), &rule);
     CatalogConfig {
         name_style: match values.chosen("MCP_TOOL_NAME_STYLE", "underscore") {
             true => NameStyle::Underscore,
             false => NameStyle::Dotted,
         },
-        builtin_groups: BuiltinGroup::ALL.into_iter().filter(listed).collect(),
+        builtin_groups: groups,
     }
 }
 

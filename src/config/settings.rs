@@ -266,12 +266,8 @@ const AN_HOUR_MS: u64 = 3_600_000;
 const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
-const ENTERPRISE: &str = "the enterprise profile";
-const OPS: &str = "a listener for the ops endpoints";
-const REMOTE_DAEMON: &str = "a Docker daemon over TCP";
 const REUSE: &str = "container reuse";
 const RUNTIME: &str = "a choice of container runtime";
-const SANDBOXES: &str = "long-lived sandboxes";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -282,7 +278,7 @@ use Kind::{Bool, Bytes, Choice, Cpus, Csv, Path, Text, Url};
 #[rustfmt::skip] // A table is read by columns.
 pub static SETTINGS: &[Setting] = &[
     row(Server, "MCP_PROFILE", Choice(&["mvp", "enterprise"]), Is("mvp"),
-        "set of built-in tools and defaults").later_for(ENTERPRISE, &["enterprise"]),
+        "set of built-in tools and defaults"),
     row(Server, "MCP_TRANSPORT", Choice(&["http", "stdio"]), Is("http"),
         "how clients connect"),
     row(Server, "MCP_LOG_LEVEL", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),
@@ -331,9 +327,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Http, "MCP_RUNTIME_DIR", Path, Depends("$XDG_RUNTIME_DIR, else the temp dir"),
         "folder for the private socket; a path of at most 100 bytes"),
     row(Http, "MCP_OPS_HOST", Kind::Host, Depends("as MCP_HOST"),
-        "address of the ops listener; needs MCP_OPS_PORT").later(OPS),
+        "address of the ops listener; needs MCP_OPS_PORT"),
     row(Http, "MCP_OPS_PORT", int(0, 65_535), Depends("on the main listener"),
-        "moves /livez, /readyz and /metrics to a listener of their own").later(OPS),
+        "moves /livez, /readyz and /metrics to a listener of their own"),
 
     row(Registry, "MCP_DYNAMIC_BACKEND", Choice(&["file", "postgres"]), Is("file"),
         "where tools are kept"),
@@ -354,13 +350,13 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_EXECUTION_ENGINE", Choice(&["auto", "docker", "node"]), Is("auto"),
         "what confines code"),
     row(Engine, "DOCKER_HOST", Kind::DockerHost, Is("unix:///var/run/docker.sock"),
-        "the Docker daemon").flag_name(FlagName::None).later_for(REMOTE_DAEMON, &["tcp://"]),
+        "the Docker daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_TLS_VERIFY", Bool, Is("false"),
-        "speak TLS to a tcp:// daemon").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "speak TLS to a tcp:// daemon").flag_name(FlagName::None),
     row(Engine, "DOCKER_CERT_PATH", Path, Unset,
-        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None).later(REMOTE_DAEMON),
+        "folder with ca.pem, cert.pem, key.pem").flag_name(FlagName::None),
     row(Engine, "MCP_DOCKER_ALLOW_PLAIN_TCP", Bool, Is("false"),
-        "allow tcp:// without TLS away from loopback").later(REMOTE_DAEMON),
+        "allow tcp:// without TLS away from loopback"),
     row(Engine, "MCP_SANDBOX_MEMORY_LIMIT", Bytes { min: 32 << 20, max: 1024 * GIB }, Is("512m"),
         "memory of one run, its tmpfs included").flag_name(FlagName::Named("sandbox-memory")),
     row(Engine, "MCP_SANDBOX_CPU_LIMIT", Cpus, Is("1"),
@@ -390,9 +386,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_NPM_TOKEN_FILE", Path, Unset,
         "file with a token for that registry"),
     row(Engine, "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", int(1, 172_800), Is("1800"),
-        "life of an idle sandbox").later(SANDBOXES),
+        "seconds after which an unused sandbox ends"),
     row(Engine, "MCP_SANDBOX_MAX_SESSIONS", int(1, 1000), Is("20"),
-        "most sandboxes").later(SANDBOXES),
+        "most sandboxes at once, of all callers together"),
     row(Engine, "MCP_NODE_UNSAFE", Bool, Is("false"),
         "run the node engine without its jail: for a throw-away machine only"),
 

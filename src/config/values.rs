@@ -30,9 +30,13 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// Whether there is a value.
-    pub fn is_set(&self) -> bool {
-        self.value.is_some()
+    /// The value as anybody may see it: of a secret, only that there is one. `None` where there is
+    /// none.
+    pub fn masked(&self) -> Option<&str> {
+        match self.setting.kind.is_secret() && self.value.is_some() {
+            true => Some("****"),
+            false => self.shown.as_deref(),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::io::{self, Read, Write};
 
+use serde_json::Value;
+
 use super::connect::Socket;
 use super::{Daemon, DockerError};
 use crate::base::deadline::Deadline;
@@ -35,11 +37,24 @@ impl Daemon {
     /// # Errors
     /// When the container does not exist or the daemon does not hand over the connection.
     pub fn attach(&self, id: &str, deadline: Deadline) -> Result<Attached, DockerError> {
+        let path = format!("/containers/{id}/attach?stream=1&stdin=1&stdout=1&stderr=1");
+        self.hijack(&path, None, deadline)
+    }
+
+    /// Asks for a connection that then carries raw streams.
+    pub(super) fn hijack(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+        deadline: Deadline,
+    ) -> Result<Attached, DockerError> {
         let version = self.api_version(deadline)?;
-        let path = format!("/v{version}/containers/{id}/attach?stream=1&stdin=1&stdout=1&stderr=1");
-        let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
+        let path = format!("/v{version}{path}");
+        let mut headers = vec![("Connection", "Upgrade"), ("Upgrade", "tcp")];
+        headers.extend(body.map(|_| ("Content-Type", "application/json")));
+        let body = body.map(Value::to_string).unwrap_or_default();
         let answer = self
-            .send("POST", &path, &headers, b"", deadline)?
+            .send("POST", &path, &headers, body.as_bytes(), deadline)?
             .accepted()?;
         // Podman's service may hand over with 200.
         if !matches!(answer.head.status, 101 | 200) {
@@ -61,11 +76,10 @@ impl Attached {
     /// # Errors
     /// [`DockerError::TimedOut`] when the container does not read; otherwise the stream has ended.
     pub fn write(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), DockerError> {
-        self.stream.get_mut().set_deadline(deadline);
-        self.stream
-            .get_mut()
-            .write_all(bytes)
-            .map_err(DockerError::from_io)
+        let socket = self.stream.get_mut();
+        socket.set_deadline(deadline);
+        let written = socket.write_all(bytes).and_then(|()| socket.flush());
+        written.map_err(DockerError::from_io)
     }
 
     /// Whether the streams are open and nothing has come, without waiting.

@@ -2,66 +2,87 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Type};
+use rustls::ClientConfig;
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use super::DockerError;
-use crate::base::deadline::{Deadline, Deadlined};
+use super::credentials::{load_credentials, secure};
+use crate::base::deadline::{Deadline, Deadlined, TimedSocket};
+use crate::base::tls::TlsStream;
+use crate::config::DaemonAddress;
 
-/// Address of a daemon, as in `DOCKER_HOST`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `unix:///absolute/path`.
-    Unix(PathBuf),
+/// Most addresses of one host that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// When the kernel first asks a silent peer whether it is still there: parked containers' streams
+/// are silent for minutes, and what stands between forgets such connections.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The way to a daemon, and what it takes to be let in.
+#[derive(Debug)]
+pub(super) struct Road {
+    address: DaemonAddress,
+    /// Below it other daemons' sockets are looked for, to name them when this one is missing.
+    home: Option<PathBuf>,
+    /// Read when it is first needed.
+    credentials: Mutex<Option<Arc<ClientConfig>>>,
 }
 
-/// A `DOCKER_HOST` that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidEndpoint;
-
-impl fmt::Display for InvalidEndpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("must be unix:///absolute/path/of/the/socket")
-    }
-}
-
-impl std::error::Error for InvalidEndpoint {}
-
-impl Endpoint {
-    /// Reads a `DOCKER_HOST` value.
-    ///
-    /// # Errors
-    /// [`InvalidEndpoint`] for any other scheme or a relative path.
-    pub fn parse(text: &str) -> Result<Self, InvalidEndpoint> {
-        match text.strip_prefix("unix://") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
-            _ => Err(InvalidEndpoint),
+impl Road {
+    pub(super) fn new(address: DaemonAddress, home: Option<PathBuf>) -> Self {
+        Self {
+            address,
+            home,
+            credentials: Mutex::new(None),
         }
     }
 
-    pub(super) fn connect(
-        &self,
-        home: Option<&Path>,
-        deadline: Deadline,
-    ) -> Result<Socket, DockerError> {
-        match self {
-            Self::Unix(path) => {
+    pub(super) fn connect(&self, deadline: Deadline) -> Result<Socket, DockerError> {
+        match &self.address {
+            DaemonAddress::Unix(path) => {
                 let stream = connect_unix(path, deadline)
-                    .map_err(|error| unreachable_socket(path, home, &error))?;
-                Ok(Socket(Deadlined::new(stream, deadline)))
+                    .map_err(|error| unreachable_socket(path, self.home.as_deref(), &error))?;
+                Ok(Socket(Box::new(Deadlined::new(stream, deadline))))
+            }
+            DaemonAddress::Tcp { host, port, tls } => {
+                // Before anybody is asked: what is missing here is missing however the daemon is.
+                let credentials = tls.as_deref().map(|folder| self.credentials(folder));
+                let credentials = credentials.transpose()?;
+                let stream = connect_tcp(host, *port, deadline)?;
+                let socket = Deadlined::new(stream, deadline);
+                Ok(Socket(match credentials {
+                    None => Box::new(socket),
+                    Some(config) => Box::new(secure(config, host, socket)?),
+                }))
             }
         }
     }
-}
 
-impl fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
+    /// Reads the certificates again with the next connection: they may have been renewed.
+    pub(super) fn forget_credentials(&self) {
+        *self.lock() = None;
+    }
+
+    fn credentials(&self, folder: &Path) -> Result<Arc<ClientConfig>, DockerError> {
+        let mut known = self.lock();
+        if let Some(config) = &*known {
+            return Ok(Arc::clone(config));
         }
+        let config = Arc::new(load_credentials(folder)?);
+        *known = Some(Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<ClientConfig>>> {
+        self.credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,6 +93,41 @@ fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
     socket.set_write_timeout(Some(timeout))?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
+/// Tries every address of the host, each with an equal share of the time that is left.
+fn connect_tcp(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, DockerError> {
+    let unknown = || DockerError::HostUnknown(host.to_owned());
+    let addresses = (host, port).to_socket_addrs().map_err(|_| unknown())?;
+    let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).collect();
+    let mut refused = unknown();
+    for (untried, address) in (1..=addresses.len()).rev().zip(&addresses) {
+        let left = deadline.remaining().ok_or(DockerError::TimedOut)?;
+        let share = left / u32::try_from(untried).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return prepare(stream).map_err(DockerError::from_io),
+            Err(error) => refused = unreachable_host(host, port, &error),
+        }
+    }
+    Err(refused)
+}
+
+fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
+fn unreachable_host(host: &str, port: u16, error: &io::Error) -> DockerError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => DockerError::TimedOut,
+        kind => DockerError::HostUnreachable {
+            host: host.to_owned(),
+            port,
+            kind,
+        },
+    }
 }
 
 fn unreachable_socket(path: &Path, home: Option<&Path>, error: &io::Error) -> DockerError {
@@ -118,7 +174,33 @@ fn other_sockets(missing: &Path, home: Option<&Path>) -> Vec<PathBuf> {
 
 /// A connection to the daemon under a deadline.
 #[derive(Debug)]
-pub(super) struct Socket(Deadlined<UnixStream>);
+pub(super) struct Socket(Box<dyn Wire + Send>);
+
+/// What carries the bytes.
+trait Wire: Read + Write + fmt::Debug {
+    fn set_deadline(&mut self, deadline: Deadline);
+    fn is_silent(&mut self) -> bool;
+}
+
+impl<S: TimedSocket + fmt::Debug> Wire for Deadlined<S> {
+    fn set_deadline(&mut self, deadline: Deadline) {
+        Deadlined::set_deadline(self, deadline);
+    }
+
+    fn is_silent(&mut self) -> bool {
+        Deadlined::is_silent(self)
+    }
+}
+
+impl Wire for TlsStream {
+    fn set_deadline(&mut self, deadline: Deadline) {
+        TlsStream::set_deadline(self, deadline);
+    }
+
+    fn is_silent(&mut self) -> bool {
+        TlsStream::is_silent(self)
+    }
+}
 
 impl Socket {
     pub(super) fn is_silent(&mut self) -> bool {
@@ -151,25 +233,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn docker_host_values() {
-        let unix = Endpoint::Unix(PathBuf::from("/a/b.sock"));
-        assert_eq!(Endpoint::parse("unix:///a/b.sock"), Ok(unix));
-        for wrong in [
-            "",
-            "unix://a",
-            "/var/run/docker.sock",
-            "npipe:////./pipe",
-            "unix:/a",
-        ] {
-            assert_eq!(Endpoint::parse(wrong), Err(InvalidEndpoint), "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_missing_socket_names_the_mend() {
-        let endpoint = Endpoint::Unix(PathBuf::from("/nonexistent/docker.sock"));
+        let address = DaemonAddress::Unix(PathBuf::from("/nonexistent/docker.sock"));
         let deadline = Deadline::after(super::super::EXCHANGE_TIMEOUT);
-        let error = endpoint.connect(None, deadline).unwrap_err().to_string();
+        let error = Road::new(address, None).connect(deadline).unwrap_err();
+        let error = error.to_string();
         assert!(error.contains("/nonexistent/docker.sock"), "{error}");
         assert!(error.contains("DOCKER_HOST"), "{error}");
     }

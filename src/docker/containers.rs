@@ -14,6 +14,8 @@ pub struct Container {
     pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether it runs now.
+    pub is_running: bool,
 }
 
 /// Whether a container runs.
@@ -120,6 +122,22 @@ impl Daemon {
         Err(DockerError::TimedOut)
     }
 
+    /// `POST /containers/{id}/update`: how many processes and threads it may have.
+    ///
+    /// # Errors
+    /// 404 when there is no such container.
+    pub fn limit_processes(
+        &self,
+        id: &str,
+        limit: u32,
+        deadline: Deadline,
+    ) -> Result<(), DockerError> {
+        let path = format!("/containers/{id}/update");
+        let body = json!({ "PidsLimit": limit });
+        self.exchange("POST", &path, Some(&body), deadline)?
+            .finish()
+    }
+
     /// `GET /containers/json?all=1` with a filter on the presence of a label.
     ///
     /// # Errors
@@ -129,7 +147,20 @@ impl Daemon {
         label: &str,
         deadline: Deadline,
     ) -> Result<Vec<Container>, DockerError> {
-        let filters = encode_component(&json!({ "label": [label] }).to_string());
+        self.containers_with_labels(&[label], deadline)
+    }
+
+    /// The same for those that have all of these labels, each as `name` or `name=value`.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached.
+    pub fn containers_with_labels(
+        &self,
+        labels: &[impl AsRef<str>],
+        deadline: Deadline,
+    ) -> Result<Vec<Container>, DockerError> {
+        let labels: Vec<_> = labels.iter().map(AsRef::as_ref).collect();
+        let filters = encode_component(&json!({ "label": labels }).to_string());
         let path = format!("/containers/json?all=1&filters={filters}");
         let found = self.exchange("GET", &path, None, deadline)?.json()?;
         let list = found
@@ -151,6 +182,7 @@ fn listed_container(entry: &Value) -> Result<Container, DockerError> {
     Ok(Container {
         id: text_field(entry, "Id")?,
         labels,
+        is_running: entry.get("State").and_then(Value::as_str) == Some("running"),
     })
 }
 

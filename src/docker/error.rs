@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::credentials::{BadCredential, TlsFault};
 use crate::base::http1;
 use crate::base::text::clip;
+use crate::base::tls::tls_error;
 
 /// A daemon could not be reached, or did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,21 @@ pub enum DockerError {
         /// The configured path.
         path: PathBuf,
     },
+    /// No address is known for the host.
+    HostUnknown(String),
+    /// The host cannot be reached, or nothing listens at its port.
+    HostUnreachable {
+        /// As configured.
+        host: String,
+        /// As configured.
+        port: u16,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
+    /// A file of ours that TLS needs cannot be used.
+    Credential(BadCredential),
+    /// The two sides do not trust each other.
+    Tls(TlsFault),
     /// The connection broke.
     Unreachable(io::ErrorKind),
     /// The daemon did not answer in time.
@@ -64,6 +81,9 @@ impl DockerError {
     }
 
     pub(super) fn from_io(error: io::Error) -> Self {
+        if let Some(error) = tls_error(&error) {
+            return Self::Tls(TlsFault::of(error));
+        }
         match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::TimedOut,
             io::ErrorKind::InvalidData => Self::Protocol("its framing is broken"),
@@ -125,6 +145,27 @@ impl fmt::Display for DockerError {
                 "no daemon listens on {}: start Docker (systemctl start docker)",
                 path.display()
             ),
+            Self::HostUnknown(host) => {
+                write!(
+                    formatter,
+                    "no address is known for {host}: correct DOCKER_HOST"
+                )
+            }
+            Self::HostUnreachable {
+                host,
+                port,
+                kind: io::ErrorKind::ConnectionRefused,
+            } => write!(
+                formatter,
+                "no daemon listens at {host} port {port}: start Docker there (dockerd -H \
+                 tcp://…), or correct DOCKER_HOST"
+            ),
+            Self::HostUnreachable { host, port, kind } => write!(
+                formatter,
+                "the Docker daemon at {host} port {port} cannot be reached: {kind}"
+            ),
+            Self::Credential(bad) => write!(formatter, "{bad}"),
+            Self::Tls(fault) => write!(formatter, "{fault}"),
             Self::Unreachable(kind) => write!(formatter, "the Docker daemon went away: {kind}"),
             Self::TimedOut => formatter.write_str("the Docker daemon did not answer in time"),
             Self::Protocol(what) => {

@@ -1,6 +1,6 @@
-//! Docker Engine API client, written by hand over a Unix socket (API 1.41 and newer; Podman's
-//! service speaks it too). It knows containers and images, nothing of tools; it never calls the
-//! docker CLI.
+//! Docker Engine API client, written by hand over a Unix socket, TCP or TLS (API 1.41 and newer;
+//! Podman's service speaks it too). It knows containers and images, nothing of tools; it never calls
+//! the docker CLI.
 //!
 //! A connection serves one exchange: connecting costs microseconds, and a hijacked stream or a dead
 //! daemon can then never be met on a kept connection.
@@ -8,7 +8,9 @@
 mod attach;
 mod connect;
 mod containers;
+mod credentials;
 mod error;
+mod exec;
 mod images;
 mod system;
 mod version;
@@ -22,16 +24,18 @@ use serde_json::Value;
 
 use crate::base::deadline::Deadline;
 use crate::base::http1::{self, Body, Head};
+use crate::config::DaemonAddress;
 
 pub use attach::{Attached, Output};
-pub use connect::{Endpoint, InvalidEndpoint};
 pub use containers::{Container, Exit, State};
+pub use credentials::{BadCredential, CredentialFault, TlsFault};
 pub use error::DockerError;
+pub use exec::Command;
 pub use images::{Image, PullProgress};
 pub use system::DaemonInfo;
 pub use version::ApiVersion;
 
-use connect::Socket;
+use connect::{Road, Socket};
 
 /// Longest JSON answer that is read from the daemon, in bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -39,8 +43,7 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// A Docker daemon, by its address. Holds no connection; cheap to share.
 #[derive(Debug)]
 pub struct Daemon {
-    endpoint: Endpoint,
-    home: Option<PathBuf>,
+    road: Road,
     negotiated: Mutex<Option<Negotiated>>,
 }
 
@@ -58,19 +61,13 @@ struct Answer {
 }
 
 impl Daemon {
-    /// A client for the daemon at `endpoint`; nothing is sent yet. Below `home` it looks for other
+    /// A client for the daemon at `address`; nothing is sent yet. Below `home` it looks for other
     /// daemons' sockets, to name them when this one is missing.
-    pub fn new(endpoint: Endpoint, home: Option<PathBuf>) -> Self {
+    pub fn new(address: DaemonAddress, home: Option<PathBuf>) -> Self {
         Self {
-            endpoint,
-            home,
+            road: Road::new(address, home),
             negotiated: Mutex::new(None),
         }
-    }
-
-    /// The daemon's address.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
     }
 
     /// The API version agreed with the daemon, asked for on the first use and again after the
@@ -147,6 +144,7 @@ impl Daemon {
         let sent = self.send_once(method, target, headers, body, deadline);
         if sent.as_ref().is_err_and(DockerError::is_unreachable) {
             self.remember(None);
+            self.road.forget_credentials();
         }
         sent
     }
@@ -159,7 +157,7 @@ impl Daemon {
         body: &[u8],
         deadline: Deadline,
     ) -> Result<Answer, DockerError> {
-        let mut socket = self.endpoint.connect(self.home.as_deref(), deadline)?;
+        let mut socket = self.road.connect(deadline)?;
         let mut all = vec![("Host", "docker")];
         if !headers.iter().any(|(name, _)| *name == "Connection") {
             all.push(("Connection", "close"));
@@ -170,8 +168,12 @@ impl Daemon {
         let mut stream = BufReader::new(socket);
         match (http1::read_head(&mut stream), written) {
             (Ok(head), _) => Ok(Answer { head, stream }),
-            (Err(_), Err(error)) => Err(DockerError::from_io(error)),
-            (Err(error), Ok(())) => Err(error.into()),
+            (Err(read), written) => match (DockerError::from(read), written) {
+                // Over TLS the refusal of our certificate is read.
+                (DockerError::Tls(fault), _) => Err(DockerError::Tls(fault)),
+                (_, Err(error)) => Err(DockerError::from_io(error)),
+                (error, Ok(())) => Err(error),
+            },
         }
     }
 }

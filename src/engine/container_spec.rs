@@ -61,7 +61,7 @@ pub struct Variables {
 pub(super) const LAYERS: &str = "/layers";
 
 /// Processes and threads in one container.
-const MAX_PROCESSES: u32 = 256;
+pub(super) const MAX_PROCESSES: u32 = 256;
 /// Open files of one process.
 const MAX_OPEN_FILES: u32 = 1024;
 /// An eighth of the default, so that tool code never starves the server beside it.
@@ -69,8 +69,8 @@ const CPU_SHARES: u32 = 128;
 
 /// Starts the runner with its frames on fd 3, its orders on fd 4, and nothing on stdin; whatever is
 /// printed goes to stderr.
-const LAUNCH: &str = "exec node -e \"$0\" 3>&1 1>&2 4<&0 0</dev/null";
-const RUNNER: &str = include_str!("runner.js");
+pub(super) const LAUNCH: &str = "exec node -e \"$0\" 3>&1 1>&2 4<&0 0</dev/null";
+pub(super) const RUNNER: &str = include_str!("runner.js");
 
 /// The body of `POST /containers/create`.
 pub fn container_spec(variables: &Variables) -> Value {

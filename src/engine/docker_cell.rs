@@ -56,6 +56,50 @@ impl DockerCell {
             other => late_or_away(other),
         })
     }
+
+    /// Lets it live on: the container's id.
+    pub(super) fn keep(mut self) -> String {
+        std::mem::take(&mut self.id)
+    }
+}
+
+/// Sends bytes to a process's stdin; nothing where it has no streams any more.
+pub(super) fn send_to(
+    streams: Option<&mut Attached>,
+    bytes: &[u8],
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    // A runner that has ended takes nothing; what it said before, `hear_from` still finds.
+    match streams.map(|streams| streams.write(bytes, deadline)) {
+        Some(Err(DockerError::TimedOut)) => {
+            let message = "the sandbox did not take its orders in time";
+            Err(Failure::new(FailureKind::Timeout, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits for what a process writes.
+pub(super) fn hear_from(
+    streams: Option<&mut Attached>,
+    deadline: Deadline,
+    take: &mut dyn FnMut(Output<'_>),
+) -> Result<Heard, Failure> {
+    let Some(streams) = streams else {
+        return Ok(Heard::End);
+    };
+    let read = streams.read(deadline, &mut |output| match output {
+        docker::Output::Stdout(bytes) => take(Output::Frames(bytes)),
+        docker::Output::Stderr(bytes) => take(Output::Printed(bytes)),
+    });
+    match read {
+        Ok(true) => Ok(Heard::Output),
+        Ok(false) => Ok(Heard::End),
+        Err(DockerError::TimedOut) => Ok(Heard::Silence),
+        // A daemon that dies resets its streams; `exit` then tells the two apart.
+        Err(DockerError::Unreachable(_)) => Ok(Heard::End),
+        Err(error) => Err(unavailable(&error)),
+    }
 }
 
 impl Drop for DockerCell {
@@ -69,17 +113,7 @@ impl Drop for DockerCell {
 
 impl Cell for DockerCell {
     fn send(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), Failure> {
-        let Some(streams) = &mut self.streams else {
-            return Ok(());
-        };
-        // A runner that has ended takes nothing; what it said before, `hear` still finds.
-        match streams.write(bytes, deadline) {
-            Err(DockerError::TimedOut) => {
-                let message = "the sandbox did not take its orders in time";
-                Err(Failure::new(FailureKind::Timeout, message))
-            }
-            _ => Ok(()),
-        }
+        send_to(self.streams.as_mut(), bytes, deadline)
     }
 
     fn hear(
@@ -87,21 +121,7 @@ impl Cell for DockerCell {
         deadline: Deadline,
         take: &mut dyn FnMut(Output<'_>),
     ) -> Result<Heard, Failure> {
-        let Some(streams) = &mut self.streams else {
-            return Ok(Heard::End);
-        };
-        let read = streams.read(deadline, &mut |output| match output {
-            docker::Output::Stdout(bytes) => take(Output::Frames(bytes)),
-            docker::Output::Stderr(bytes) => take(Output::Printed(bytes)),
-        });
-        match read {
-            Ok(true) => Ok(Heard::Output),
-            Ok(false) => Ok(Heard::End),
-            Err(DockerError::TimedOut) => Ok(Heard::Silence),
-            // A daemon that dies resets its streams; `exit` then tells the two apart.
-            Err(DockerError::Unreachable(_)) => Ok(Heard::End),
-            Err(error) => Err(unavailable(&error)),
-        }
+        hear_from(self.streams.as_mut(), deadline, take)
     }
 
     fn exit(&mut self, deadline: Deadline) -> Result<Exit, Failure> {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
-use super::conversation::{await_ready, is_layer_gone};
+use super::conversation::await_ready;
 use super::dependencies::{DependencySettings, InstallerForge, Layers, Role, installer_spec};
 use super::disposal::Disposal;
 use super::docker_cell::DockerCell;
@@ -15,6 +15,7 @@ use super::labels::{Kind, labels};
 use super::one_shot::{Place, run_once};
 use super::pool::{Pool, PoolCounts};
 use super::reaper::{Owners, reap};
+use super::sandboxes::{SandboxSettings, Sandboxes};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
 use crate::config::PullPolicy;
@@ -44,6 +45,8 @@ pub struct EngineSettings {
     pub warm_pool: usize,
     /// Packages that tools may load.
     pub dependencies: DependencySettings,
+    /// Containers that live on between calls.
+    pub sandboxes: SandboxSettings,
 }
 
 /// Runs jobs in single-use containers of one daemon.
@@ -51,7 +54,8 @@ pub struct DockerEngine {
     forge: Arc<ContainerForge>,
     checkers: Checkers,
     pool: Pool,
-    layers: Layers,
+    layers: Arc<Layers>,
+    sandboxes: Sandboxes,
 }
 
 impl std::fmt::Debug for DockerEngine {
@@ -64,12 +68,12 @@ impl std::fmt::Debug for DockerEngine {
 }
 
 /// Makes containers whose runner is ready, and installers, and sees to their end.
-struct ContainerForge {
-    daemon: Arc<Daemon>,
+pub(super) struct ContainerForge {
+    pub(super) daemon: Arc<Daemon>,
     settings: EngineSettings,
     owners: Arc<dyn Owners>,
-    images: Arc<Images>,
-    disposal: Arc<Disposal>,
+    pub(super) images: Arc<Images>,
+    pub(super) disposal: Arc<Disposal>,
 }
 
 impl DockerEngine {
@@ -102,9 +106,18 @@ impl DockerEngine {
             pool.prepare(&image, None);
         }
         let installers = Arc::clone(&forge) as Arc<dyn InstallerForge>;
+        let layers = Layers::new(installers, forge.settings.dependencies.clone());
+        let layers = Arc::new(layers);
+        let sandboxes = Sandboxes::new(
+            Arc::clone(&forge),
+            Arc::clone(&layers),
+            forge.settings.sandboxes.clone(),
+            forge.settings.max_output_bytes,
+        );
         Ok(Self {
             checkers: Checkers::new(shared),
-            layers: Layers::new(installers, forge.settings.dependencies.clone()),
+            layers,
+            sandboxes,
             forge,
             pool,
         })
@@ -151,23 +164,13 @@ impl Engine for DockerEngine {
         observer: &mut dyn Observer,
     ) -> Ended {
         let limit = self.forge.settings.max_output_bytes;
-        let mut layer = None;
-        let mut run = |layer: &mut Option<String>| {
+        self.layers.with_retry(|layer| {
             run_once(job, acquire, limit, cancel, observer, || {
                 let place = self.place(job, acquire, cancel)?;
                 layer.clone_from(&place.layer);
                 Ok(place)
             })
-        };
-        let ended = run(&mut layer);
-        match layer.take() {
-            // Somebody removed it, and none of the code has run: installed again, it is back.
-            Some(gone) if ended.outcome.as_ref().is_err_and(is_layer_gone) => {
-                self.layers.forget(&gone);
-                run(&mut layer)
-            }
-            _ => ended,
-        }
+        })
     }
 
     fn check(
@@ -195,6 +198,10 @@ impl Engine for DockerEngine {
         }
     }
 
+    fn sandboxes(&self) -> Result<&Sandboxes, Failure> {
+        Ok(&self.sandboxes)
+    }
+
     fn pool_counts(&self) -> PoolCounts {
         self.pool.counts()
     }
@@ -208,6 +215,7 @@ impl Engine for DockerEngine {
         self.checkers.retire();
         self.pool.retire();
         self.layers.tidy();
+        self.sandboxes.look(deadline);
         match reap(&self.forge.daemon, self.forge.owners.as_ref(), deadline) {
             Ok(reaped) => {
                 if reaped > 0 {
@@ -234,7 +242,13 @@ impl Engine for DockerEngine {
 }
 
 impl ContainerForge {
-    fn variables(&self, image: &Image, kind: Kind, tool: &str, lifetime: Duration) -> Variables {
+    pub(super) fn variables(
+        &self,
+        image: &Image,
+        kind: Kind,
+        tool: &str,
+        lifetime: Duration,
+    ) -> Variables {
         let own_id = self.owners.own_id();
         Variables {
             image_id: image.id.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::clock::unix_millis;
 
-/// Id of the live instance that made it.
+/// Id of the live instance that made it; of a sandbox, the installation that it belongs to.
 pub(super) const OWNER: &str = "dynamic-mcp.owner";
 /// What it is for: see [`Kind`].
 pub(super) const KIND: &str = "dynamic-mcp.kind";
@@ -25,14 +25,17 @@ pub(super) enum Kind {
     Checker,
     /// Installs packages, or looks after the installed ones.
     Installer,
+    /// Belongs to a principal and outlives its instance.
+    Sandbox,
 }
 
 impl Kind {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::OneShot => "one-shot",
             Self::Checker => "checker",
             Self::Installer => "installer",
+            Self::Sandbox => "sandbox",
         }
     }
 }

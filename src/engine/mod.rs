@@ -17,6 +17,7 @@ mod labels;
 mod one_shot;
 mod pool;
 mod reaper;
+mod sandboxes;
 
 use crate::base::deadline::Deadline;
 use crate::domain::failure::Failure;
@@ -29,6 +30,9 @@ pub use dependencies::{DependencySettings, LayerKey, PackagePolicy};
 pub use docker_engine::{DockerEngine, EngineSettings};
 pub use pool::PoolCounts;
 pub use reaper::Owners;
+pub use sandboxes::{
+    CommandEnded, Executed, Printed, Sandbox, SandboxCounts, SandboxKey, SandboxSettings, Sandboxes,
+};
 
 /// What `/readyz` and the banner say of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +82,12 @@ pub trait Engine: Send + Sync {
 
     /// Whether the default image is there, from what is known without waiting long.
     fn probe_image(&self, deadline: Deadline) -> Check;
+
+    /// Containers that live on between calls.
+    ///
+    /// # Errors
+    /// Kind `policy` where this engine has none.
+    fn sandboxes(&self) -> Result<&Sandboxes, Failure>;
 
     /// Sandboxes parked ahead of calls, and how many calls found one.
     fn pool_counts(&self) -> PoolCounts;

@@ -23,6 +23,9 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 const LIFETIME: Duration = Duration::from_secs(600 + 300 + 90);
 /// Bound on making one cell ahead of calls.
 const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long after a take the next one is made: making it takes what the job would run on, and most
+/// jobs are done by then.
+const REFILL_PAUSE: Duration = Duration::from_millis(15);
 /// Pause after a failure to make one, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -173,7 +176,10 @@ impl Shelves {
         let mut pause = FIRST_PAUSE;
         while self.lock().is_some() {
             let waited = match self.shortest() {
-                None => nudged.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => nudged
+                    .recv()
+                    .map(|()| std::thread::sleep(REFILL_PAUSE))
+                    .map_err(|_| RecvTimeoutError::Disconnected),
                 Some(image) => match self.make(&image) {
                     true => {
                         pause = FIRST_PAUSE;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use super::labels::{EXPIRES, OWNER};
+use super::labels::{EXPIRES, KIND, Kind, OWNER};
 use crate::base::clock::unix_millis;
 use crate::base::deadline::Deadline;
 use crate::docker::{Daemon, DockerError};
@@ -68,7 +68,9 @@ fn is_doomed(
         .get(EXPIRES)
         .and_then(|seconds| seconds.parse::<u64>().ok());
     let expired = expires.is_some_and(|seconds| seconds < unix_millis(now) / 1000);
-    expired || (owner != own_id && is_dead(owner))
+    // A sandbox is its principal's: every instance of the installation serves it.
+    let is_sandbox = labels.get(KIND).map(String::as_str) == Some(Kind::Sandbox.as_str());
+    expired || (owner != own_id && !is_sandbox && is_dead(owner))
 }
 
 #[cfg(test)]
@@ -98,5 +100,17 @@ mod tests {
         check(Some("me"), Some("2000"), false);
         check(Some("me"), Some("999"), true);
         check(None, Some("1"), false);
+    }
+
+    #[test]
+    fn a_sandbox_goes_by_its_own_end_alone() {
+        let doomed = |expires: &str| {
+            let labels = [(OWNER, "dead"), (KIND, "sandbox"), (EXPIRES, expires)];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let now = UNIX_EPOCH + Duration::from_secs(1000);
+            is_doomed(&labels.into(), "me", now, &|_| true)
+        };
+        assert!(!doomed("2000"));
+        assert!(doomed("999"));
     }
 }

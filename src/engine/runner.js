@@ -14,6 +14,7 @@ const fs = require('fs');
 const vm = require('vm');
 const { createRequire } = require('module');
 const types = { ...require('util').types };
+const { Socket } = require('net');
 const { Worker } = require('worker_threads');
 
 const AsyncFunction = (async () => {}).constructor;
@@ -47,24 +48,6 @@ function writeLine(text) {
     }
   }
 }
-
-// The listener holds the way in on a thread of its own: when the server goes away, so does this
-// process, whatever the author's code is doing.
-const listener = new Worker(`
-  const { parentPort } = require('worker_threads');
-  const socket = new (require('net').Socket)({ fd: 4, readable: true, writable: false });
-  let rest = [];
-  socket.on('data', chunk => {
-    for (let end; (end = chunk.indexOf(10)) >= 0; chunk = chunk.subarray(end + 1)) {
-      parentPort.postMessage(Buffer.concat([...rest, chunk.subarray(0, end)]).toString());
-      rest = [];
-    }
-    if (chunk.length > 0) rest.push(chunk);
-  });
-  const end = () => process.kill(process.pid, 'SIGKILL');
-  socket.on('end', end).on('close', end).on('error', end);
-  parentPort.postMessage('');
-`, { eval: true, stdin: false, env: {}, execArgv: [] });
 
 function first(text) {
   return call(toWellFormed, text.length <= MAX_TEXT ? text : text.slice(0, MAX_TEXT) + '…');
@@ -269,15 +252,13 @@ class Content {
 
 function runJob(job) {
   const { nonce } = job;
-  const abort = new AbortController();
   const asked = new Map();
   let finished = false;
 
   const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
   const finish = body => {
     // On a line of its own, whatever the code may have written to this descriptor.
-    if (!finished) writeLine('');
-    send('{"done":' + body + '}');
+    if (!finished) writeLine('\n' + nonce + ' {"done":' + body + '}');
     finished = true;
     reallyExit(0);
   };
@@ -340,8 +321,11 @@ function runJob(job) {
     const found = fs.existsSync(job.layer + '/layer.json');
     send('{"layer":' + found + '}');
     if (!found) reallyExit(0);
-    // `import()` looks for packages from the working directory upwards.
-    fs.symlinkSync(job.layer + '/node_modules', '/workspace/node_modules');
+    // `import()` looks for packages from the working directory upwards. In a sandbox an earlier
+    // job's link goes; a folder of that name stays, and is an error.
+    const link = '/workspace/node_modules';
+    try { fs.readlinkSync(link); fs.unlinkSync(link); } catch {}
+    fs.symlinkSync(job.layer + '/node_modules', link);
   }
 
   let run;
@@ -360,7 +344,7 @@ function runJob(job) {
       if (refusal instanceof Refusal) fail(refusal.kind, refusal); else threw(refusal);
     }
   };
-  const require = createRequire((job.layer || '/workspace') + '/tool.js');
+  const require = job.layer ? createRequire(job.layer + '/tool.js') : requireHere;
   const args = job.args === undefined ? {} : parse(job.args);
   call(then, run(args, ctx, require), succeed, threw);
 }
@@ -390,14 +374,54 @@ for (const { _handle: pipe } of [process.stdout, process.stderr]) {
   if (pipe && pipe.setBlocking) pipe.setBlocking(true);
 }
 
-listener.once('message', () => {
-  listener.on('message', function receive(line) {
-    const frame = parse(line);
-    if (frame.check) return check(frame.check);
-    if (!frame.job) return;
-    listener.removeListener('message', receive);
-    runJob(frame.job);
+// Passes lines to `take` until one is the last that it wants; that one it gets with what follows.
+function splitter(take) {
+  let begun = [];
+  return chunk => {
+    for (let end; (end = chunk.indexOf(10)) >= 0;) {
+      const line = Buffer.concat([...begun, chunk.subarray(0, end)]).toString();
+      begun = [];
+      chunk = chunk.subarray(end + 1);
+      if (take(line, chunk)) return;
+    }
+    if (chunk.length > 0) begun.push(Buffer.from(chunk));
+  };
+}
+
+// What comes in; as all of it goes to `hear`, pausing leaves the rest to others.
+function openInlet(Socket, hear) {
+  const gone = () => process.kill(process.pid, 'SIGKILL');
+  const callback = (length, buffer) => { hear(buffer.subarray(0, length)); };
+  const onread = { buffer: Buffer.alloc(65536), callback };
+  const inlet = new Socket({ fd: 4, readable: true, writable: false, onread });
+  return inlet.on('end', gone).on('close', gone).on('error', gone);
+}
+
+const inlet = openInlet(Socket, splitter((line, rest) => {
+  const frame = parse(line);
+  if (frame.check) check(frame.check);
+  if (!frame.job) return false;
+  inlet.pause();
+  listener.postMessage(from(rest));
+  runJob(frame.job);
+  return true;
+}));
+writeLine(stringify({ ready: { node: process.versions.node } }));
+
+// What follows costs time that nobody waits for, unless the job is there already.
+
+// From the job on, the listener has the way in, on a thread of its own: when the server goes away, so
+// does this process, whatever the author's code is doing.
+const listener = new Worker(`
+  const { parentPort } = require('worker_threads');
+  const hear = (${splitter})(line => { parentPort.postMessage(line); });
+  const inlet = (${openInlet})(require('net').Socket, hear).pause();
+  parentPort.once('message', rest => {
+    hear(Buffer.from(rest));
+    inlet.resume();
   });
-  writeLine(stringify({ ready: { node: process.versions.node } }));
-});
+`, { eval: true, stdin: false, env: {}, execArgv: [] });
+const abort = new AbortController();
+const requireHere = createRequire('/workspace/tool.js');
+toJson({ a: ['b', 1] }, 64);
 }

@@ -1,6 +1,8 @@
 //! `/metrics`: the series of every part in one text.
 
 use super::Shared;
+use super::route::LANES;
+use crate::engine::Sandboxes;
 use crate::gate::Counters;
 use crate::metrics::exposition::Exposition;
 use std::sync::atomic::Ordering;
@@ -17,6 +19,7 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
     }
     expose_guard(shared, &mut text);
     expose_pool(shared, &mut text);
+    expose_sandboxes(shared, &mut text);
     expose_registry(shared, &mut text);
     expose_keys(shared, &mut text);
     expose_sessions(shared, &mut text);
@@ -63,8 +66,8 @@ fn expose_gate(counters: &Counters, text: &mut Exposition) {
         family.sample(&[("reason", reason)], count as f64);
     }
     let mut family = text.gauge("http_queue_depth", "Requests that wait for a worker.");
-    for (lane, name) in counters.lanes.iter().zip(["ops", "tools"]) {
-        family.sample(&[("lane", name)], load(&lane.queued));
+    for (lane, pool) in counters.lanes.iter().zip(LANES) {
+        family.sample(&[("lane", pool.name())], load(&lane.queued));
     }
 }
 
@@ -92,6 +95,23 @@ fn expose_pool(shared: &Shared, text: &mut Exposition) {
     )
     .sample(&[("result", "hit")], counts.hits as f64)
     .sample(&[("result", "miss")], counts.misses as f64);
+}
+
+fn expose_sandboxes(shared: &Shared, text: &mut Exposition) {
+    let sandboxes = shared.services.engine.sandboxes();
+    let counts = sandboxes.map(Sandboxes::counts).unwrap_or_default();
+    text.gauge(
+        "sandboxes_active",
+        "Sandboxes of this installation on the daemon, when last looked at.",
+    )
+    .sample(&[], counts.active as f64);
+    text.counter("sandboxes_created_total", "Sandboxes made by this server.")
+        .sample(&[], counts.created as f64);
+    text.counter(
+        "sandboxes_expired_total",
+        "Sandboxes made by this server that ended without being stopped by it.",
+    )
+    .sample(&[], counts.expired as f64);
 }
 
 fn expose_registry(shared: &Shared, text: &mut Exposition) {

@@ -36,6 +36,7 @@ pub use readiness::{Readiness, ReadyCheck};
 
 use origin::AccessRules;
 use protected::Resource;
+use route::{OpsPlace, Pool};
 use runtime_dir::RuntimeDir;
 
 /// Workers of the ops lane; its answers take microseconds.
@@ -74,8 +75,8 @@ impl fmt::Debug for Services {
 /// Why the server cannot listen.
 #[derive(Debug)]
 pub enum HttpError {
-    /// The address cannot be bound.
-    Bind(SocketAddr, io::Error),
+    /// The address cannot be bound; the flag that sets its port.
+    Bind(SocketAddr, &'static str, io::Error),
     /// The private folder for sockets cannot be made.
     RuntimeDir(std::path::PathBuf, io::Error),
     /// A private server cannot start.
@@ -89,11 +90,13 @@ pub enum HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+            Self::Bind(address, flag, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 formatter,
-                "{address} is in use: stop the other program, or choose another --port"
+                "{address} is in use: stop the other program, or choose another {flag}"
             ),
-            Self::Bind(address, error) => write!(formatter, "cannot listen on {address}: {error}"),
+            Self::Bind(address, _, error) => {
+                write!(formatter, "cannot listen on {address}: {error}")
+            }
             Self::RuntimeDir(path, error) => write!(
                 formatter,
                 "no private folder below {}: {error}; set MCP_RUNTIME_DIR",
@@ -136,12 +139,41 @@ impl fmt::Debug for HttpServer {
     }
 }
 
-/// Takes the address; clients wait until somebody serves them.
+/// The addresses taken, before anybody serves them.
+#[derive(Debug)]
+pub struct Listeners {
+    main: TcpListener,
+    /// For the ops endpoints, where they have one of their own.
+    ops: Option<TcpListener>,
+}
+
+/// Takes the addresses; clients wait until somebody serves them.
 ///
 /// # Errors
 /// [`HttpError::Bind`].
-pub fn listen(config: &HttpConfig) -> Result<TcpListener, HttpError> {
-    TcpListener::bind(config.bind).map_err(|error| HttpError::Bind(config.bind, error))
+pub fn listen(config: &HttpConfig) -> Result<Listeners, HttpError> {
+    let bind = |address, flag| {
+        TcpListener::bind(address).map_err(|error| HttpError::Bind(address, flag, error))
+    };
+    Ok(Listeners {
+        main: bind(config.bind, "--port")?,
+        ops: config
+            .ops
+            .map(|address| bind(address, "--ops-port"))
+            .transpose()?,
+    })
+}
+
+/// Which listener's requests take which lanes.
+fn doors(listeners: Listeners) -> Vec<Listen> {
+    let listen = |listener, route| Listen { listener, route };
+    match listeners.ops {
+        None => vec![listen(listeners.main, route::lane)],
+        Some(ops) => vec![
+            listen(listeners.main, route::tool_lane),
+            listen(ops, route::ops_lane),
+        ],
+    }
 }
 
 impl HttpServer {
@@ -151,15 +183,19 @@ impl HttpServer {
     /// [`HttpError`], naming what to change.
     pub fn start(
         config: &HttpConfig,
-        listener: TcpListener,
+        listeners: Listeners,
         services: Services,
     ) -> Result<Self, HttpError> {
-        let bound = listener.local_addr().unwrap_or(config.bind);
+        let bound = listeners.main.local_addr().unwrap_or(config.bind);
         let runtime_dir = RuntimeDir::make(&config.runtime_dir)
             .map_err(|error| HttpError::RuntimeDir(config.runtime_dir.clone(), error))?;
+        let ops_place = match listeners.ops {
+            Some(_) => OpsPlace::Apart,
+            None => OpsPlace::Main,
+        };
         let shared = Arc::new(Shared {
             services,
-            routes: route::Routes::new(&config.path),
+            routes: route::Routes::new(&config.path, ops_place),
             rules: AccessRules::new(config, is_loopback(config.bind.ip())),
             resource: Resource::new(config.public_url.as_deref(), &config.path, bound),
             gate_counters: std::sync::OnceLock::new(),
@@ -168,26 +204,25 @@ impl HttpServer {
             stopping: AtomicBool::new(false),
         });
         let (mut servers, mut lanes) = (Vec::new(), Vec::new());
-        let pools = [(OPS_WORKERS, "ops"), (config.workers, "tools")];
-        for (workers, name) in pools {
-            let socket = runtime_dir.socket(name);
+        for pool in route::LANES {
+            let workers = match pool {
+                Pool::Ops => OPS_WORKERS,
+                Pool::Tools => config.workers,
+            };
+            let socket = runtime_dir.socket(pool.name());
             let server = tiny_http::Server::http_unix(&socket)
                 .map_err(|error| HttpError::Private(error.to_string()))?;
             let server = Arc::new(server);
-            worker::start_pool(&shared, &server, name, workers).map_err(HttpError::Threads)?;
+            worker::start_pool(&shared, &server, pool, workers).map_err(HttpError::Threads)?;
             lanes.push(Lane {
                 socket,
                 backends: workers + SPARE_BACKENDS,
             });
             servers.push(server);
         }
-        let listen = Listen {
-            listener,
-            route: route::lane,
-        };
         let under_way = shared.under_way.clone();
         let on_hang_up = Box::new(move |number| under_way.hang_up(number));
-        let gate = gate::start(gate_limits(config), vec![listen], &lanes, on_hang_up)
+        let gate = gate::start(gate_limits(config), doors(listeners), &lanes, on_hang_up)
             .map_err(HttpError::Gate)?;
         let _ = shared.gate_counters.set(gate.counters());
         // Who is connected stays so, the gate can connect again, and nobody else comes.
@@ -202,6 +237,11 @@ impl HttpServer {
     /// Where the server listens; the real port where 0 was asked for.
     pub fn address(&self) -> Option<SocketAddr> {
         self.gate.local_addrs().first().copied()
+    }
+
+    /// Where the ops endpoints are, if not there.
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.gate.local_addrs().get(1).copied()
     }
 
     /// Whether requests can still be served; false is a reason to end the program.

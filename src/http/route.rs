@@ -1,7 +1,34 @@
-//! Which path means what, and which lane serves it. One match.
+//! Which path means what, and which lane serves it. One match. The lane also tells the listener:
+//! where ops endpoints have one of their own, all that comes to it takes their lane, and all else
+//! the other.
 
 use super::protected::WELL_KNOWN;
 use crate::gate::Head;
+
+/// The workers that a request reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    Ops,
+    Tools,
+}
+
+impl Pool {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ops => "ops",
+            Self::Tools => "tools",
+        }
+    }
+}
+
+/// Where the ops endpoints are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpsPlace {
+    /// Beside the protocol.
+    Main,
+    /// On a listener of their own, which has nothing else.
+    Apart,
+}
 
 /// What a path means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +46,14 @@ pub(super) enum Route {
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
     mcp: String,
+    ops: OpsPlace,
 }
 
 impl Routes {
-    pub(super) fn new(mcp: &str) -> Self {
+    pub(super) fn new(mcp: &str, ops: OpsPlace) -> Self {
         Self {
             mcp: mcp.to_owned(),
+            ops,
         }
     }
 
@@ -33,9 +62,18 @@ impl Routes {
         &self.mcp
     }
 
-    /// The meaning of a request target; its query plays no part.
-    pub(super) fn find(&self, target: &str) -> Route {
-        match path(target) {
+    /// The meaning of a request target where it came in; its query plays no part.
+    pub(super) fn find(&self, target: &str, pool: Pool) -> Route {
+        let route = self.by_path(path(target));
+        let belongs = route.is_ops() == (pool == Pool::Ops);
+        match self.ops {
+            OpsPlace::Apart if !belongs => Route::Unknown,
+            _ => route,
+        }
+    }
+
+    fn by_path(&self, path: &str) -> Route {
+        match path {
             "/livez" => Route::Livez,
             "/readyz" => Route::Readyz,
             "/metrics" => Route::Metrics,
@@ -53,18 +91,37 @@ impl Route {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Mcp => "mcp",
-            Self::Livez | Self::Readyz | Self::Metrics => "ops",
-            Self::ResourceMetadata | Self::Unknown => "other",
+            _ if self.is_ops() => "ops",
+            _ => "other",
         }
+    }
+
+    fn is_ops(self) -> bool {
+        matches!(self, Self::Livez | Self::Readyz | Self::Metrics)
     }
 }
 
-/// The lane of a request: 0 for ops, 1 for everything else.
+/// Every lane, by the gate's number of it.
+pub(super) const LANES: [Pool; 2] = [Pool::Ops, Pool::Tools];
+const OPS_LANE: usize = 0;
+const TOOL_LANE: usize = 1;
+
+/// The lane of a request to the one listener for everything.
 pub(super) fn lane(head: &Head) -> usize {
     match path(head.target()) {
-        "/livez" | "/readyz" | "/metrics" => 0,
-        _ => 1,
+        "/livez" | "/readyz" | "/metrics" => OPS_LANE,
+        _ => TOOL_LANE,
     }
+}
+
+/// The lane of a request to the listener without ops endpoints.
+pub(super) fn tool_lane(_: &Head) -> usize {
+    TOOL_LANE
+}
+
+/// The lane of a request to the listener of the ops endpoints.
+pub(super) fn ops_lane(_: &Head) -> usize {
+    OPS_LANE
 }
 
 fn path(target: &str) -> &str {
@@ -77,8 +134,10 @@ mod tests {
 
     #[test]
     fn paths_and_their_meaning() {
-        let routes = Routes::new("/mcp");
-        let check = |target: &str, route| assert_eq!(routes.find(target), route, "{target}");
+        let routes = Routes::new("/mcp", OpsPlace::Main);
+        let check = |target: &str, route| {
+            assert_eq!(routes.find(target, Pool::Tools), route, "{target}");
+        };
         check("/mcp", Route::Mcp);
         check("/mcp?x=1", Route::Mcp);
         check("/livez", Route::Livez);
@@ -97,5 +156,25 @@ mod tests {
         check("/.well-known/oauth-authorization-server", Route::Unknown);
         check("/.well-known/openid-configuration", Route::Unknown);
         check("/register", Route::Unknown);
+    }
+
+    #[test]
+    fn ops_endpoints_apart_are_nowhere_else() {
+        let routes = Routes::new("/mcp", OpsPlace::Apart);
+        let check = |target: &str, pool, route| {
+            assert_eq!(routes.find(target, pool), route, "{target} {pool:?}");
+        };
+        for (target, route) in [
+            ("/livez", Route::Livez),
+            ("/readyz", Route::Readyz),
+            ("/metrics", Route::Metrics),
+        ] {
+            check(target, Pool::Ops, route);
+            check(target, Pool::Tools, Route::Unknown);
+        }
+        for (target, route) in [("/mcp", Route::Mcp), (WELL_KNOWN, Route::ResourceMetadata)] {
+            check(target, Pool::Tools, route);
+            check(target, Pool::Ops, Route::Unknown);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tiny_http::{Request, Server};
 
 use super::response::{Answer, header, request_id};
-use super::route::Route;
+use super::route::{Pool, Route};
 use super::{Shared, mcp_endpoint, ops, protected};
 
 /// The workers of the tool lane, for metrics.
@@ -41,22 +41,22 @@ impl Gauge {
 pub(super) fn start_pool(
     shared: &Arc<Shared>,
     server: &Arc<Server>,
-    name: &str,
+    pool: Pool,
     workers: usize,
 ) -> io::Result<()> {
     for _ in 0..workers {
         let (shared, server) = (Arc::clone(shared), Arc::clone(server));
         std::thread::Builder::new()
-            .name(format!("http-{name}"))
-            .spawn(move || work(&shared, &server))?;
+            .name(format!("http-{}", pool.name()))
+            .spawn(move || work(&shared, &server, pool))?;
     }
     Ok(())
 }
 
-fn work(shared: &Shared, server: &Server) {
+fn work(shared: &Shared, server: &Server, pool: Pool) {
     loop {
         match server.recv() {
-            Ok(request) => answer(shared, request),
+            Ok(request) => answer(shared, request, pool),
             Err(_) if shared.stopping.load(Ordering::Acquire) => return,
             Err(error) => {
                 // The private listener is gone: only a new process helps.
@@ -67,14 +67,14 @@ fn work(shared: &Shared, server: &Server) {
     }
 }
 
-fn answer(shared: &Shared, mut request: Request) {
+fn answer(shared: &Shared, mut request: Request, pool: Pool) {
     if header(&request, "X-Gate-Warming").is_some() {
         return Answer::empty(204).send(request, "warming");
     }
     let began = Instant::now();
     let request_id = request_id(&request);
-    let route = shared.routes.find(request.url());
-    if route.name() != "ops" {
+    let route = shared.routes.find(request.url(), pool);
+    if pool == Pool::Tools {
         shared.workers.busy.fetch_add(1, Ordering::Relaxed);
     }
     let made = catch_unwind(AssertUnwindSafe(|| {
@@ -90,7 +90,7 @@ fn answer(shared: &Shared, mut request: Request) {
     });
     let status = answer.status;
     answer.send(request, &request_id);
-    if route.name() != "ops" {
+    if pool == Pool::Tools {
         shared.workers.busy.fetch_sub(1, Ordering::Relaxed);
     }
     let duration = began.elapsed();

@@ -11,14 +11,13 @@ use super::jsonrpc::{
     Body, Message, Rejected, Request, RequestId, RpcError, cancelled_id, code, error_text, parse,
     result_text,
 };
+use super::paging::page;
+use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
 use crate::domain::json::JsonText;
 use crate::tools::{CallContext, INSTRUCTIONS, NotCalled};
-
-/// Tools on one page of a list. Many clients read the first page only, so it is large.
-const PAGE: usize = 1000;
 
 impl Server {
     /// Answers one body that came by HTTP.
@@ -237,6 +236,9 @@ impl Server {
             "ping" => Ok("{}".to_owned()),
             "tools/list" => self.list_tools(request, Era::Legacy, context),
             "tools/call" => self.call_tool(request, None, context),
+            "resources/list" => self.list_resources(request, Era::Legacy, context),
+            "resources/templates/list" => list_resource_templates(request, Era::Legacy),
+            "resources/read" => self.read_resource(request, Era::Legacy, context),
             _ => Err(method_not_found()),
         }
     }
@@ -251,6 +253,9 @@ impl Server {
             "server/discover" => Ok(discover()),
             "tools/list" => self.list_tools(request, Era::Modern, context),
             "tools/call" => self.call_tool(request, Some(transport), context),
+            "resources/list" => self.list_resources(request, Era::Modern, context),
+            "resources/templates/list" => list_resource_templates(request, Era::Modern),
+            "resources/read" => self.read_resource(request, Era::Modern, context),
             _ => Err(method_not_found()),
         }
     }
@@ -261,24 +266,9 @@ impl Server {
         era: Era,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
-        #[derive(Deserialize)]
-        struct Params {
-            cursor: Option<String>,
-        }
-        let params: Params = read(request)?;
-        let mut tools = self.tools.list(context.caller);
-        if let Some(cursor) = params.cursor.filter(|cursor| !cursor.is_empty()) {
-            let after = decode_cursor(&cursor)
-                .ok_or_else(|| RpcError::invalid_params("the cursor is not one of this list"))?;
-            tools.retain(|tool| tool.name > after);
-        }
-        let more = tools.len() > PAGE;
-        tools.truncate(PAGE);
-        let next = tools
-            .last()
-            .filter(|_| more)
-            .map(|tool| encode_cursor(&tool.name));
-        Ok(wire::list_result(tools, next, era))
+        let tools = self.tools.list(context.caller);
+        let (tools, next) = page(request, tools, |tool| &tool.name)?;
+        Ok(wire::tools_result(tools, next, era))
     }
 
     /// `modern` is the transport of a request of the stateless era.
@@ -350,13 +340,13 @@ fn method_not_found() -> RpcError {
     RpcError::new(code::METHOD_NOT_FOUND, "this method is not served")
 }
 
-fn read<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, RpcError> {
+pub(super) fn read<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, RpcError> {
     serde_json::from_str(request.params.unwrap_or("{}"))
         .map_err(|error| RpcError::invalid_params(format!("params: {error}")))
 }
 
 fn capabilities() -> Value {
-    json!({ "tools": {} })
+    json!({ "tools": {}, "resources": {} })
 }
 
 fn discover() -> String {
@@ -365,16 +355,4 @@ fn discover() -> String {
     result.insert("capabilities".to_owned(), capabilities());
     result.insert("instructions".to_owned(), INSTRUCTIONS.into());
     wire::cacheable(result, Era::Modern)
-}
-
-/// A page ends with the name it ended with: stable while tools come and go.
-fn encode_cursor(name: &str) -> String {
-    crate::base::ids::hex(name.as_bytes())
-}
-
-fn decode_cursor(cursor: &str) -> Option<String> {
-    if cursor.len() > 512 {
-        return None;
-    }
-    String::from_utf8(crate::base::ids::unhex(cursor)?).ok()
 }

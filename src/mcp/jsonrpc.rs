@@ -14,6 +14,8 @@ pub(super) mod code {
     pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
     pub(crate) const INVALID_PARAMS: i32 = -32602;
     pub(crate) const INTERNAL_ERROR: i32 = -32603;
+    /// Of revisions before 2026-07-28; that one has `INVALID_PARAMS` in its place.
+    pub(crate) const RESOURCE_NOT_FOUND: i32 = -32002;
     pub(crate) const UNKNOWN_SESSION: i32 = 404;
     pub(crate) const HEADER_MISMATCH: i32 = -32020;
     pub(crate) const UNSUPPORTED_VERSION: i32 = -32022;

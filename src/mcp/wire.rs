@@ -1,5 +1,7 @@
 //! Results as each era writes them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -93,17 +95,33 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
     serde_json::to_string(&wire).unwrap_or_default()
 }
 
-/// `ListToolsResult`. Handshake revisions take output schemas of objects only.
-pub(super) fn list_result(mut tools: Vec<ListedTool>, next: Option<String>, era: Era) -> String {
+/// One page of a list under its own name: `ListToolsResult` and its like.
+pub(super) fn list_result<T: Serialize>(
+    name: &'static str,
+    items: Vec<T>,
+    next: Option<String>,
+    era: Era,
+) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Wire {
-        tools: Vec<ListedTool>,
+    struct Wire<T> {
+        #[serde(flatten)]
+        items: BTreeMap<&'static str, Vec<T>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         next_cursor: Option<String>,
         #[serde(flatten)]
         extra: Extra,
     }
+    let wire = Wire {
+        items: BTreeMap::from([(name, items)]),
+        next_cursor: next,
+        extra: Extra::of(era, true),
+    };
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
+/// `ListToolsResult`. Handshake revisions take output schemas of objects only.
+pub(super) fn tools_result(mut tools: Vec<ListedTool>, next: Option<String>, era: Era) -> String {
     if era == Era::Legacy {
         for tool in &mut tools {
             if !tool.has_object_output() {
@@ -111,12 +129,7 @@ pub(super) fn list_result(mut tools: Vec<ListedTool>, next: Option<String>, era:
             }
         }
     }
-    let wire = Wire {
-        tools,
-        next_cursor: next,
-        extra: Extra::of(era, true),
-    };
-    serde_json::to_string(&wire).unwrap_or_default()
+    list_result("tools", tools, next, era)
 }
 
 /// `DiscoverResult` and its like: an object of few fields.

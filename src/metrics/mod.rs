@@ -78,6 +78,8 @@ pub enum CallKind {
     Dynamic,
     /// `run_js_ephemeral`.
     RunJs,
+    /// Commands or code in a sandbox.
+    Sandbox,
 }
 
 impl CallKind {
@@ -86,6 +88,7 @@ impl CallKind {
             Self::BuiltIn => "builtin",
             Self::Dynamic => "dynamic",
             Self::RunJs => "run_js_ephemeral",
+            Self::Sandbox => "sandbox",
         }
     }
 }

@@ -101,6 +101,21 @@ impl ToolAnswer {
             is_error: true,
         }
     }
+
+    /// The same failure with what there is to show all the same.
+    pub(super) fn showing(mut self, name: &str, shown: &Value) -> Self {
+        let structured = self.structured_content.take();
+        let structured = structured.and_then(|text| text.value().ok());
+        if let Some(Value::Object(mut fields)) = structured {
+            fields.insert(name.to_owned(), shown.clone());
+            self.structured_content = Some(JsonText::from_value(&Value::Object(fields)));
+        }
+        if let Ok(Value::Array(mut blocks)) = self.content.value() {
+            blocks.push(json!({ "type": "text", "text": shown.to_string() }));
+            self.content = JsonText::from_value(&Value::Array(blocks));
+        }
+        self
+    }
 }
 
 /// The essentials in words: many clients show a model the text alone.

@@ -44,6 +44,22 @@ impl Tools {
         self.audit.begin(event, intent).map_err(unaudited)
     }
 
+    /// The same of commands, which their digest stands for too.
+    pub(super) fn begin_commands(
+        &self,
+        context: &CallContext<'_>,
+        sandbox: &str,
+        commands: &str,
+    ) -> Result<Act, Failure> {
+        let intent = Details::Run {
+            revision: None,
+            digest: CodeDigest::of(commands),
+            image: None,
+        };
+        let event = context.event(Action::SandboxExec, sandbox);
+        self.audit.begin(event, intent).map_err(unaudited)
+    }
+
     /// Does what changes a tool: nothing where it cannot be audited, and its end is written.
     pub(super) fn audited(
         &self,
@@ -52,19 +68,29 @@ impl Tools {
         target: &str,
         change: impl FnOnce() -> Result<Arc<Tool>, Failure>,
     ) -> Result<Arc<Tool>, Failure> {
+        let describe = |tool: &Arc<Tool>| Details::Tool {
+            revision: tool.revision,
+            digest: CodeDigest::of(&tool.definition.code),
+        };
+        self.audited_as(context, action, target, describe, change)
+    }
+
+    /// The same for whatever an act brings about, which `describe` puts into words.
+    pub(super) fn audited_as<T>(
+        &self,
+        context: &CallContext<'_>,
+        action: Action,
+        target: &str,
+        describe: impl FnOnce(&T) -> Details,
+        change: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let act = self
             .audit
             .begin(context.event(action, target), Details::None {})
             .map_err(unaudited)?;
         let changed = change();
         let (result, details) = match &changed {
-            Ok(tool) => {
-                let tool = Details::Tool {
-                    revision: tool.revision,
-                    digest: CodeDigest::of(&tool.definition.code),
-                };
-                (ActResult::Success, tool)
-            }
+            Ok(changed) => (ActResult::Success, describe(changed)),
             Err(failure) => {
                 let outcome = failure.kind.as_str();
                 (act_result(failure), Details::Failed { outcome })

@@ -1,7 +1,6 @@
 //! One tool call, step by step: resolve, validate arguments, authorize, take a slot, run, validate
 //! the result, count. Whatever a caller may be told of its end leaves here as a [`ToolAnswer`].
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Tools;
@@ -18,11 +17,9 @@ use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
 use crate::domain::run::{Cancel, Job, Observer};
 use crate::domain::tool::{Definition, Tool};
-use crate::guard::{Place, Refusal};
+use crate::engine::Sandbox;
+use crate::guard::{Ending, Place, Refusal};
 use crate::metrics::{CallKind, Phase};
-
-/// When to try again while this server goes and another one comes, in milliseconds.
-const DRAINING_HINT_MS: u64 = 5000;
 
 /// Who calls, and under which request.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +64,14 @@ pub(super) struct Called {
 impl Called {
     /// A built-in's answer.
     pub(super) fn value(answer: ToolAnswer) -> Self {
+        Self::answered(CallKind::BuiltIn, answer)
+    }
+
+    /// A call that did what it should.
+    pub(super) fn answered(kind: CallKind, answer: ToolAnswer) -> Self {
         Self {
             answer,
-            kind: CallKind::BuiltIn,
+            kind,
             outcome: "ok",
             denied: None,
         }
@@ -94,7 +96,11 @@ impl Called {
     }
 
     fn failed(kind: CallKind, failure: &Failure, duration: Duration) -> Self {
-        let answer = ToolAnswer::failure(failure, duration);
+        Self::failed_with(kind, failure, ToolAnswer::failure(failure, duration))
+    }
+
+    /// A call that failed, with what there is to tell all the same.
+    pub(super) fn failed_with(kind: CallKind, failure: &Failure, answer: ToolAnswer) -> Self {
         Self {
             answer,
             kind,
@@ -124,6 +130,9 @@ pub(super) struct Execution<'a> {
     pub(super) label: &'a str,
     pub(super) definition: &'a Definition,
     pub(super) args: JsonText,
+    /// Where to run it; in a place of its own where `None`. The use of a sandbox is admitted
+    /// already, as every admin act's.
+    pub(super) sandbox: Option<&'a Sandbox>,
 }
 
 impl Tools {
@@ -182,10 +191,23 @@ impl Tools {
                         Err(refusal) => {
                             Called::refused(kind, self.rejected(context, tool.name, refusal))
                         }
-                        Ok(()) => act(self, context, arguments, permit),
+                        Ok(()) => {
+                            let called = act(self, context, arguments, permit);
+                            self.note_ending(tool.name, called.outcome);
+                            called
+                        }
                     },
                 }
             }
+        }
+    }
+
+    /// Counts what became of an admitted use; `outcome` is `ok` or a failure kind's name.
+    fn note_ending(&self, scope: &str, outcome: &str) {
+        if outcome == FailureKind::Busy.as_str() {
+            self.guard.note(scope, Ending::Busy);
+        } else if outcome != "ok" {
+            self.guard.note(scope, Ending::Failed);
         }
     }
 
@@ -215,6 +237,7 @@ impl Tools {
                 label: tool.name.as_str(),
                 definition: &tool.definition,
                 args,
+                sandbox: None,
             },
         )
     }
@@ -226,12 +249,7 @@ impl Tools {
         let outcome = self.execute_once(context, execution, &mut ran);
         self.metrics.observe_phase(Phase::Total, began.elapsed());
         match outcome {
-            Ok(answer) => Called {
-                answer,
-                kind: execution.kind,
-                outcome: "ok",
-                denied: None,
-            },
+            Ok(answer) => Called::answered(execution.kind, answer),
             Err(failure) => {
                 log::debug!(
                     "{}: {} of {} ended as {}",
@@ -251,10 +269,7 @@ impl Tools {
         execution: &Execution<'_>,
         ran: &mut Duration,
     ) -> Result<ToolAnswer, Failure> {
-        if self.draining.load(Ordering::Acquire) {
-            let message = "the server is shutting down";
-            return Err(Failure::new(FailureKind::Busy, message).retry_after(DRAINING_HINT_MS));
-        }
+        self.refuse_when_draining()?;
         let definition = execution.definition;
         let job = Job {
             code: definition.code.clone(),
@@ -270,30 +285,42 @@ impl Tools {
                 let event = context.event(execution.action, execution.label);
                 self.audit.deny(&event, failure.kind.as_str(), None);
             })?;
-        let rejected = |refusal| self.rejected(context, &execution.scope, refusal);
-        self.guard.admit(&execution.scope).map_err(rejected)?;
+        if execution.sandbox.is_some() {
+            return self.run_admitted(context, execution, &job, ran);
+        }
+        let scope = &execution.scope;
+        self.guard
+            .admit(scope)
+            .map_err(|refusal| self.rejected(context, scope, refusal))?;
+        self.run_admitted(context, execution, &job, ran)
+            .inspect_err(|failure| self.note_ending(scope, failure.kind.as_str()))
+    }
+
+    fn run_admitted(
+        &self,
+        context: &CallContext<'_>,
+        execution: &Execution<'_>,
+        job: &Job,
+        ran: &mut Duration,
+    ) -> Result<ToolAnswer, Failure> {
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
-        let slot = self
-            .guard
-            .enter(context.caller.principal(), acquire)
-            .map_err(rejected)?;
+        let slot = self.enter(context, &execution.scope, acquire)?;
         let act = self.begin_run(context, execution)?;
-        let ended = self
-            .engine
-            .run(&job, acquire, context.cancel, &mut NoClient);
+        let ended = match execution.sandbox {
+            None => self.engine.run(job, acquire, context.cancel, &mut NoClient),
+            Some(sandbox) => {
+                self.engine
+                    .sandboxes()?
+                    .run(sandbox, job, acquire, context.cancel, &mut NoClient)
+            }
+        };
         drop(slot);
         *ran = ended.duration;
-        self.metrics.observe_phase(
-            Phase::Acquire,
-            began.elapsed().saturating_sub(ended.duration),
-        );
-        if !ended.duration.is_zero() {
-            self.metrics.observe_phase(Phase::Run, ended.duration);
-        }
+        self.observe_run(began, ended.duration);
         let returned = ended.outcome;
-        let answer =
-            returned.and_then(|returned| shape_result(definition, returned, ended.duration));
+        let answer = returned
+            .and_then(|returned| shape_result(execution.definition, returned, ended.duration));
         end_run(act, answer, ended.duration)
     }
 }

@@ -1,5 +1,5 @@
 //! The tools that clients see and what calling one means: built-in ones, and those made at run
-//! time.
+//! time. The resources beside them, likewise.
 
 mod answer;
 mod audited;
@@ -8,6 +8,9 @@ mod call;
 mod catalog;
 mod content;
 mod description;
+mod entry;
+mod reports;
+mod resources;
 mod schemas;
 
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 use crate::audit::Audit;
 use crate::auth::Authority;
-use crate::config::{BuiltinGroup, NameStyle};
+use crate::config::{BuiltinGroup, Effective, NameStyle, Profile};
 use crate::domain::run::Cancel;
 use crate::engine::Engine;
 use crate::guard::Guard;
@@ -27,12 +30,15 @@ pub use answer::ToolAnswer;
 pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use description::INSTRUCTIONS;
+pub use resources::{ListedResource, ResourceText, UnknownResource};
 
 /// Limits and choices of the operator that tools obey.
 #[derive(Clone, Debug)]
 pub struct ToolSettings {
     /// How names are listed.
     pub name_style: NameStyle,
+    /// Which built-ins there are at most.
+    pub profile: Profile,
     /// Groups of built-ins that are listed and callable.
     pub groups: Vec<BuiltinGroup>,
     /// Longest time limit an author may ask for, in milliseconds.
@@ -41,6 +47,8 @@ pub struct ToolSettings {
     pub max_dependencies: usize,
     /// How long a call may wait for a slot and a sandbox.
     pub queue: Duration,
+    /// Every setting, as admins may see it.
+    pub shown: Vec<Effective>,
 }
 
 /// Everything that tools work with.

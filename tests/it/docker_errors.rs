@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::ids::random_hex;
-use dynamic_mcp::docker::{Daemon, DockerError, Endpoint};
+use dynamic_mcp::config::DaemonAddress;
+use dynamic_mcp::docker::{Daemon, DockerError};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::run::Cancel;
 use dynamic_mcp::engine::Engine;
@@ -61,8 +62,8 @@ impl Drop for Place {
 }
 
 fn daemon_at(socket: &Path, home: Option<PathBuf>) -> Arc<Daemon> {
-    let endpoint = Endpoint::parse(&format!("unix://{}", socket.display())).unwrap();
-    Arc::new(Daemon::new(endpoint, home))
+    let address = DaemonAddress::Unix(socket.to_owned());
+    Arc::new(Daemon::new(address, home))
 }
 
 /// Everything that an engine does says the same of a daemon that is not there.

@@ -51,3 +51,27 @@ fn docker_that_was_asked_for_is_never_replaced() {
     assert_eq!(server.get("/readyz").status, 503);
     server.stop();
 }
+
+#[test]
+fn enterprise_never_takes_a_jail_in_docker_s_place() {
+    let search_path = std::env::var("PATH").unwrap();
+    let nowhere = [
+        ("DOCKER_HOST", "unix:///nonexistent/docker.sock"),
+        ("MCP_EXECUTION_ENGINE", "auto"),
+        ("MCP_PROFILE", "enterprise"),
+        ("PATH", search_path.as_str()),
+    ];
+    let mut server = Server::start(&nowhere);
+    let banner = server.stderr();
+    assert!(banner.contains("engine    docker: NOT READY: "), "{banner}");
+    assert!(!banner.contains("jail"), "{banner}");
+    let result = server.call("run_js_ephemeral", json!({ "code": "return 1" }));
+    let error = &result["structuredContent"]["error"];
+    assert_eq!(error["kind"], "engine_unavailable", "{result}");
+    let (status, checks) = server.readiness();
+    assert_eq!(status, 503, "{checks}");
+    assert_eq!(checks["engine"]["status"], "failed", "{checks}");
+    let detail = checks["engine"]["detail"].as_str().unwrap();
+    assert!(detail.contains("/nonexistent/docker.sock"), "{checks}");
+    server.stop();
+}

@@ -111,7 +111,8 @@ fn every_block_of_commands_does_what_is_shown() {
         let shown = shown.map(|next| next.text.as_str());
         match (block.language.as_str(), block.text.trim()) {
             ("sh", "cargo run --release") => {
-                let served: &Server = server.insert(Server::start_in(&folder, &[]));
+                let plain = [("MCP_LOG_LEVEL", "info"), ("MCP_AUDIT_ENABLED", "false")];
+                let served: &Server = server.insert(Server::start_in(&folder, &plain));
                 let shown = with_port(shown.unwrap(), served.address.port());
                 assert_shown(block, &shown, &served.stderr());
             }

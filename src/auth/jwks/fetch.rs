@@ -12,6 +12,7 @@ use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Error};
 
+use crate::base::tls::SYSTEM_BUNDLES;
 use crate::config::JwksSource;
 
 /// Longest fetch, from the look-up of the name to the last byte.
@@ -20,12 +21,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer.
 const MAX_BYTES: u64 = 1 << 20;
 const MAX_CA_BYTES: u64 = 8 << 20;
-/// Where systems keep the roots that they trust: Debian, Red Hat, Alpine and BSD.
-const SYSTEM_BUNDLES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
 
 /// Why there are no new keys. No URL, no text of the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

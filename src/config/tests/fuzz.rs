@@ -144,7 +144,7 @@ fn garbage_is_refused_by_name() {
         match invocation.load(&environment, &files as &dyn Files) {
             Ok(loaded) => {
                 started += 1;
-                assert_eq!(loaded.rows.len(), SETTINGS.len());
+                assert_eq!(loaded.config.rows.len(), SETTINGS.len());
                 assert!(!loaded.config.engine.allowed_images.is_empty());
             }
             Err(problems) => {

@@ -21,7 +21,7 @@ fn flag_over_environment_over_env_file_over_default() {
         };
         let loaded = start.load().unwrap();
         assert_eq!(loaded.config.http.bind.port(), port);
-        let mut rows = loaded.rows.iter();
+        let mut rows = loaded.config.rows.iter();
         let row = rows.find(|row| row.setting.key == "MCP_PORT").unwrap();
         assert_eq!(row.origin, origin);
     };

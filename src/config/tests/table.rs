@@ -141,8 +141,7 @@ fn parts_that_are_not_built_are_refused_by_name() {
         match setting.availability {
             Availability::Built => assert!(!gated(key, &another), "{key}={another}"),
             Availability::LaterFor(_, starts) => {
-                let value = starts[0].replace("tcp://", "tcp://127.0.0.1:1");
-                assert!(gated(key, &value), "{key}={value}");
+                assert!(gated(key, starts[0]), "{key}={}", starts[0]);
             }
             Availability::Later(_) => assert!(gated(key, &another), "{key}={another}"),
         }

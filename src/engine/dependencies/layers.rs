@@ -13,10 +13,10 @@ use super::volume::Volume;
 use crate::base::deadline::Deadline;
 use crate::docker::Image;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::run::Cancel;
+use crate::domain::run::{Cancel, Ended};
 use crate::domain::tool::Dependency;
 use crate::engine::container_spec::{LAYERS, User};
-use crate::engine::conversation::cancelled;
+use crate::engine::conversation::{cancelled, is_layer_gone};
 
 /// Installations at a time; others wait with their callers.
 const MAX_INSTALLS: usize = 2;
@@ -130,8 +130,25 @@ impl Layers {
         }
     }
 
+    /// Does `run`, which leaves the layer that it uses behind, once more where the layer was
+    /// removed before any of the code ran: installed again, it is back.
+    pub(in crate::engine) fn with_retry(
+        &self,
+        mut run: impl FnMut(&mut Option<String>) -> Ended,
+    ) -> Ended {
+        let mut layer = None;
+        let ended = run(&mut layer);
+        match layer.take() {
+            Some(gone) if ended.outcome.as_ref().is_err_and(is_layer_gone) => {
+                self.forget(&gone);
+                run(&mut layer)
+            }
+            _ => ended,
+        }
+    }
+
     /// A run did not find the layer: it was removed by somebody else.
-    pub(in crate::engine) fn forget(&self, path: &str) {
+    fn forget(&self, path: &str) {
         if let Some(name) = path
             .strip_prefix(LAYERS)
             .and_then(|rest| rest.strip_prefix('/'))

@@ -22,7 +22,7 @@ use crate::engine::forge::{Forge, ReadyCell};
 use crate::engine::labels::Kind;
 use crate::engine::one_shot::{Place, run_once};
 use crate::engine::pool::{Pool, PoolCounts};
-use crate::engine::{Check, Engine};
+use crate::engine::{Check, Engine, Sandboxes};
 
 /// The operator's choices for runs in jails.
 #[derive(Clone, Debug)]
@@ -178,6 +178,12 @@ impl Engine for JailEngine {
             ready: true,
             detail: format!("node {version} {confinement}"),
         }
+    }
+
+    fn sandboxes(&self) -> Result<&Sandboxes, Failure> {
+        let message = "sandboxes need containers, and this server runs code with the node engine \
+            (MCP_EXECUTION_ENGINE)";
+        Err(Failure::new(FailureKind::Policy, message))
     }
 
     fn pool_counts(&self) -> PoolCounts {

@@ -7,23 +7,15 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::fault::Fault;
+use crate::base::tls::{SYSTEM_BUNDLES, load_certificates, load_private_key};
 use crate::config::{PgTarget, PgTls};
-
-/// Where Linux systems keep the authorities that everybody trusts.
-const SYSTEM_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// The client's side for a target that wants TLS.
 pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConfig, Fault> {
@@ -47,10 +39,10 @@ pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConf
     let mut client = match &target.client_cert {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let key = PrivateKeyDer::from_pem_file(key)
+            let key = load_private_key(key)
                 .map_err(|_| Fault::Tls("sslkey is no file with a private key in PEM"))?;
-            let bad = Fault::Tls("sslcert is no file with a certificate in PEM");
-            let chain = load_certificates(certificate).ok_or(bad)?;
+            let chain = load_certificates(certificate)
+                .map_err(|_| Fault::Tls("sslcert is no file with a certificate in PEM"))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|_| Fault::Tls("sslcert and sslkey do not belong together"))?
@@ -73,12 +65,11 @@ fn load_verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, Fault> {
     let certificates = match &target.root_cert {
-        Some(path) => load_certificates(path).ok_or(Fault::Tls(
-            "sslrootcert is no file with certificates in PEM",
-        ))?,
+        Some(path) => load_certificates(path)
+            .map_err(|_| Fault::Tls("sslrootcert is no file with certificates in PEM"))?,
         None => SYSTEM_BUNDLES
             .iter()
-            .find_map(|path| load_certificates(Path::new(path)))
+            .find_map(|path| load_certificates(Path::new(path)).ok())
             .ok_or(Fault::Tls(
                 "this system has no bundle of authorities: name one by sslrootcert",
             ))?,
@@ -89,15 +80,6 @@ fn load_verifier(
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|_| Fault::Tls("sslrootcert holds no certificate of an authority"))
-}
-
-/// `None` unless there is at least one.
-fn load_certificates(path: &Path) -> Option<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .ok()?
-        .collect::<Result<_, _>>()
-        .ok()?;
-    (!found.is_empty()).then_some(found)
 }
 
 /// `verify-ca`: the chain is checked, the name is not.

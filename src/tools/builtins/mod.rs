@@ -1,7 +1,9 @@
 //! The built-in tools: what clients see of each, and what it does. One table, [`all`].
 
+mod dev;
 mod dynamic_tool;
 mod run_js;
+mod sandbox;
 mod system;
 
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use super::call::{CallContext, Called};
 use super::{ToolSettings, Tools};
 use crate::auth::AdminPermit;
-use crate::config::BuiltinGroup;
+use crate::config::{BUILT_INS, BuiltinGroup, has_built_in};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
 use crate::schema::Schema;
@@ -39,8 +41,6 @@ pub(super) struct BuiltIn {
     pub(super) schema: Schema,
 }
 
-/// Names that no dynamic tool may take: every built-in's, of every profile, enabled or not.
-const RESERVED: &[&str] = &["run_js_ephemeral", "time.now"];
 /// Name spaces that no dynamic tool may enter.
 const RESERVED_PREFIXES: &[&str] = &[
     "dynamic.",
@@ -63,61 +63,27 @@ pub(super) fn reserved(name: &str) -> Option<String> {
         ));
     }
     let underscored = |text: &str| text.replace(['.', ':'], "_");
-    let taken = RESERVED
+    let taken = BUILT_INS
         .iter()
-        .chain(EVERY_BUILT_IN)
-        .find(|own| underscored(own) == underscored(name));
-    taken.map(|own| format!("\"{own}\" is a built-in tool, and both would be listed as one"))
+        .find(|(own, ..)| underscored(own) == underscored(name));
+    taken.map(|(own, ..)| format!("\"{own}\" is a built-in tool, and both would be listed as one"))
 }
 
-/// Every built-in of the contract (section 4), built already or not.
-const EVERY_BUILT_IN: &[&str] = &[
-    "dynamic.tool.create",
-    "dynamic.tool.update",
-    "dynamic.tool.delete",
-    "dynamic.tool.list",
-    "dynamic.tool.get",
-    "dynamic.tool.enable",
-    "dynamic.tool.call",
-    "dynamic.prompt.create",
-    "dynamic.prompt.update",
-    "dynamic.prompt.delete",
-    "dynamic.prompt.list",
-    "dynamic.prompt.get",
-    "dynamic.resource.create",
-    "dynamic.resource.update",
-    "dynamic.resource.delete",
-    "dynamic.resource.list",
-    "dynamic.resource.get",
-    "system.health",
-    "system.whoami",
-    "system.guard_metrics",
-    "system.runtime_config",
-    "sandbox.initialize",
-    "sandbox.exec",
-    "sandbox.run_js",
-    "sandbox.stop",
-    "sandbox.session.list",
-    "upstream.mcp.attach",
-    "upstream.mcp.detach",
-    "dev.echo",
-];
-
-/// The built-ins of the enabled groups, sorted by name.
+/// The built-ins of the profile and the enabled groups, sorted by name.
 pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
     let mut list = Vec::new();
     for group in &settings.groups {
         match group {
             BuiltinGroup::Tool => list.extend(dynamic_tool::all(settings)),
             BuiltinGroup::RunJs => list.push(run_js::run_js_ephemeral(settings)),
-            BuiltinGroup::System => list.extend([system::health(), system::whoami()]),
+            BuiltinGroup::System => list.extend(system::all()),
+            BuiltinGroup::Dev => list.extend([dev::echo(), dev::now()]),
+            BuiltinGroup::Sandbox => list.extend(sandbox::all(settings)),
             // Their tools are not built yet.
-            BuiltinGroup::Prompt
-            | BuiltinGroup::Resource
-            | BuiltinGroup::Sandbox
-            | BuiltinGroup::Dev => {}
+            BuiltinGroup::Prompt | BuiltinGroup::Resource => {}
         }
     }
+    list.retain(|tool| has_built_in(settings.profile, &settings.groups, tool.name));
     list.sort_by_key(|tool| tool.name);
     list.dedup_by_key(|tool| tool.name);
     list
@@ -163,6 +129,14 @@ fn closed_object(required: &[&str], properties: Value) -> Value {
     })
 }
 
+/// The token of old clients, a property of every admin act.
+fn admin_token_property() -> Value {
+    json!({
+        "type": "string",
+        "description": "Only for clients that cannot send the header x-mcp-admin-token.",
+    })
+}
+
 /// The fields of two objects.
 fn merged(base: Value, more: Value) -> Value {
     match (base, more) {
@@ -183,25 +157,24 @@ fn read<T: serde::de::DeserializeOwned>(arguments: &JsonText) -> Result<T, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Profile;
     use std::time::Duration;
 
-    fn settings() -> ToolSettings {
+    fn settings(profile: Profile) -> ToolSettings {
         ToolSettings {
             name_style: crate::config::NameStyle::Dotted,
-            groups: vec![
-                BuiltinGroup::Tool,
-                BuiltinGroup::RunJs,
-                BuiltinGroup::System,
-            ],
+            profile,
+            groups: BuiltinGroup::ALL.to_vec(),
             max_timeout_ms: 120_000,
             max_dependencies: 32,
             queue: Duration::from_secs(10),
+            shown: Vec::new(),
         }
     }
 
     #[test]
     fn every_built_in_is_reserved_and_fit_to_list() {
-        for tool in all(&settings()) {
+        for tool in all(&settings(Profile::Enterprise)) {
             assert!(reserved(tool.name).is_some(), "{}", tool.name);
             let input = tool.input_schema.value().unwrap();
             assert!(
@@ -224,6 +197,29 @@ mod tests {
             }
             assert!(tool.description.chars().count() <= 4000, "{}", tool.name);
         }
+    }
+
+    #[test]
+    fn each_profile_has_its_own_and_no_more() {
+        let names = |profile| {
+            all(&settings(profile))
+                .iter()
+                .map(|tool| tool.name)
+                .collect()
+        };
+        let (mvp, enterprise): (Vec<_>, Vec<_>) = (names(Profile::Mvp), names(Profile::Enterprise));
+        for name in &mvp {
+            assert!(enterprise.contains(name), "{name}");
+        }
+        let beyond = enterprise.iter().filter(|name| !mvp.contains(name));
+        for name in beyond {
+            let enterprise_only = ["sandbox.", "dev.", "time.", "system."];
+            assert!(
+                enterprise_only.iter().any(|start| name.starts_with(start)),
+                "{name}"
+            );
+        }
+        assert!(mvp.contains(&"system.whoami") && mvp.contains(&"dynamic.tool.create"));
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn run(tools: &Tools, context: &CallContext<'_>, arguments: &JsonText) -> Called
             label: NAME,
             definition: &definition,
             args: input.args.unwrap_or_else(JsonText::empty_object),
+            sandbox: None,
         },
     )
 }

@@ -1,25 +1,23 @@
-//! `system.health` and `system.whoami`.
+//! `system.*`: what the server tells of itself and of its caller.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Access, BuiltIn, Draft, closed_object};
+use super::{Access, BuiltIn, Draft, admin_token_property, closed_object};
 use crate::auth::{Action, Caller};
 use crate::domain::json::JsonText;
 use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::call::Called;
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Health {
-    status: &'static str,
-    service: &'static str,
-    version: &'static str,
-    uptime_seconds: u64,
+pub(super) fn all() -> [BuiltIn; 4] {
+    [health(), whoami(), guard_metrics(), runtime_config()]
 }
 
-pub(super) fn health() -> BuiltIn {
+fn answer(report: &Value) -> Called {
+    Called::value(ToolAnswer::value(JsonText::from_value(report)))
+}
+
+fn health() -> BuiltIn {
     BuiltIn::new(Draft {
         name: "system.health",
         title: "Health",
@@ -35,18 +33,11 @@ pub(super) fn health() -> BuiltIn {
             },
         })),
         annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
-        access: Access::Everybody(|tools, _, _| {
-            Called::value(ToolAnswer::value(JsonText::from_value(&Health {
-                status: "ok",
-                service: "dynamic-mcp",
-                version: env!("CARGO_PKG_VERSION"),
-                uptime_seconds: tools.metrics.uptime().as_secs(),
-            })))
-        }),
+        access: Access::Everybody(|tools, _, _| answer(&tools.health())),
     })
 }
 
-pub(super) fn whoami() -> BuiltIn {
+fn whoami() -> BuiltIn {
     let text = || json!({ "type": "string" });
     let verdict = || {
         let properties = json!({ "allowed": { "type": "boolean" }, "why": text() });
@@ -77,7 +68,7 @@ pub(super) fn whoami() -> BuiltIn {
         annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
         access: Access::Everybody(|tools, context, _| {
             let caller = context.caller;
-            Called::value(ToolAnswer::value(JsonText::from_value(&json!({
+            answer(&json!({
                 "principal": {
                     "issuer": caller.principal().issuer,
                     "subject": caller.principal().subject,
@@ -88,7 +79,7 @@ pub(super) fn whoami() -> BuiltIn {
                     "use": verdict_on(tools, caller, Action::Use),
                     "admin": verdict_on(tools, caller, Action::Admin("an admin act")),
                 },
-            }))))
+            }))
         }),
     })
 }
@@ -98,4 +89,66 @@ fn verdict_on(tools: &Tools, caller: &Caller, action: Action<'_>) -> Value {
         Ok(ground) => json!({ "allowed": true, "why": ground.to_string() }),
         Err(denied) => json!({ "allowed": false, "why": denied.to_string() }),
     }
+}
+
+fn guard_metrics() -> BuiltIn {
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    let scope = json!({
+        "scope": { "type": "string" }, "total": count(), "allowed": count(),
+        "rejectedRate": count(), "rejectedConcurrency": count(), "failed": count(),
+    });
+    BuiltIn::new(Draft {
+        name: "system.guard_metrics",
+        title: "Guard metrics",
+        description: "Runs of code now, the limits, and for each scope how often it was used, \
+            refused and failed. A scope is a managing tool, run_js_ephemeral, or \
+            dynamic.exec.NAME for a dynamic tool."
+            .to_owned(),
+        input: closed_object(&[], json!({})),
+        output: Some(json!({
+            "type": "object",
+            "properties": {
+                "activeExecutions": count(),
+                "limits": {
+                    "type": "object",
+                    "properties": {
+                        "maxConcurrency": count(),
+                        "maxCallsPerWindow": count(),
+                        "windowMs": count(),
+                    },
+                },
+                "scopes": {
+                    "type": "array", "items": { "type": "object", "properties": scope },
+                },
+            },
+        })),
+        annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
+        access: Access::Everybody(|tools, _, _| answer(&tools.guard_metrics())),
+    })
+}
+
+fn runtime_config() -> BuiltIn {
+    let setting = json!({
+        "name": { "type": "string" },
+        "value": { "type": ["string", "null"] },
+        "origin": { "type": "string" },
+    });
+    BuiltIn::new(Draft {
+        name: "system.runtime_config",
+        title: "Settings in force",
+        description: "Every setting of the server with its value and where that comes from. \
+            Secrets are masked."
+            .to_owned(),
+        input: closed_object(&[], json!({ "adminToken": admin_token_property() })),
+        output: Some(json!({
+            "type": "object",
+            "properties": {
+                "settings": {
+                    "type": "array", "items": { "type": "object", "properties": setting },
+                },
+            },
+        })),
+        annotations: json!({ "readOnlyHint": true, "openWorldHint": false }),
+        access: Access::Admin(|tools, _, _, _| answer(&tools.runtime_config())),
+    })
 }

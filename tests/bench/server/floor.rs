@@ -88,6 +88,20 @@ impl Floor {
         }
     }
 
+    /// Until there are only so many containers, for a while.
+    pub(crate) fn await_containers(&self, count: usize) {
+        let mut daemon = self.connect();
+        for _ in 0..500 {
+            let (_, text) = daemon.request("GET", "/containers/json?all=1", "");
+            let found: Vec<Value> = serde_json::from_str(&text).unwrap();
+            if found.len() <= count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("(there were more than {count} containers left)");
+    }
+
     fn attach(&self, id: &str) -> BufReader<UnixStream> {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         let head = format!(

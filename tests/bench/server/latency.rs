@@ -7,6 +7,10 @@ use super::process::{Server, call_sum, create_sum};
 use super::statistics::{millis, quantile};
 
 const ROUNDS: usize = 40;
+/// The default of MCP_SANDBOX_WARM_POOL.
+const PARKED: usize = 2;
+/// What created the tool on each server stays a while.
+const CHECKERS: usize = 2;
 /// How long a parked container is waited for between calls.
 const REFILL: Duration = Duration::from_secs(20);
 
@@ -21,11 +25,18 @@ pub(crate) fn report() {
     create_sum(&mut to_pooled);
     create_sum(&mut to_bare);
     let (mut floors, mut parked, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
-    // Taken in turns: whatever else the machine does, it does to all three.
-    for _ in 0..ROUNDS {
-        floors.push(floor.cycle());
+    // Taken in turns: whatever else the machine does, it does to all three. What one leaves to be
+    // cleared away or made ready is done before the next begins.
+    let settle = || {
         await_parked(&pooled);
+        floor.await_containers(PARKED + CHECKERS);
+    };
+    for _ in 0..ROUNDS {
+        settle();
+        floors.push(floor.cycle());
+        settle();
         parked.push(timed(|| call_sum(&mut to_pooled)));
+        settle();
         fresh.push(timed(|| call_sum(&mut to_bare)));
     }
     let of = |part: fn(&super::floor::Phases) -> Duration| -> Vec<_> {
@@ -80,7 +91,7 @@ fn await_parked(server: &Server) {
         let parked = text
             .lines()
             .find_map(|line| line.strip_prefix("dynamic_mcp_pool_parked "));
-        if parked.is_none_or(|count| count == "2") {
+        if parked.is_none_or(|count| count == PARKED.to_string()) {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use dynamic_mcp::docker::{Daemon, Endpoint};
+use dynamic_mcp::docker::Daemon;
 
-use super::provided;
+use super::{daemon_at, provided};
 
 /// One request to a daemon; its whole answer as text.
 pub(crate) fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> String {
@@ -49,11 +49,32 @@ impl OwnDaemon {
             dir: Path::new(&provided("DYNAMIC_MCP_TEST_RUN")).join(name),
         };
         own.act("start");
+        own.load_images();
+        own
+    }
+
+    /// One with further arguments, without images.
+    pub(crate) fn start_with(name: &str, arguments: &[String]) -> Self {
+        let own = Self {
+            dir: Path::new(&provided("DYNAMIC_MCP_TEST_RUN")).join(name),
+        };
+        std::fs::create_dir_all(&own.dir).unwrap();
+        own.set_arguments(arguments);
+        own.act("start");
+        own
+    }
+
+    /// For its next start.
+    pub(crate) fn set_arguments(&self, arguments: &[String]) {
+        let lines = arguments.join("\n") + "\n";
+        std::fs::write(self.dir.join("arguments"), lines).unwrap();
+    }
+
+    pub(crate) fn load_images(&self) {
         let images = Command::new(provided("DYNAMIC_MCP_TEST_IMAGE"))
-            .arg(own.address())
+            .arg(self.address())
             .output();
         succeeded("its images", &images.unwrap());
-        own
     }
 
     /// `start`, `stop` or `kill`, as tests/env/dockerd has them.
@@ -68,8 +89,7 @@ impl OwnDaemon {
     }
 
     pub(crate) fn client(&self) -> Arc<Daemon> {
-        let endpoint = Endpoint::parse(&self.address()).unwrap();
-        Arc::new(Daemon::new(endpoint, None))
+        daemon_at(&self.address())
     }
 }
 

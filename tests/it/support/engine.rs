@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dynamic_mcp::base::deadline::Deadline;
-use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::base::ids::{random_bytes, random_hex};
 use dynamic_mcp::base::text::clip;
 use dynamic_mcp::config::NpmConfig;
 use dynamic_mcp::docker::{Container, Daemon};
@@ -16,6 +16,7 @@ use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Ended, Job, Observer, Returned};
 use dynamic_mcp::engine::{
     DependencySettings, DockerEngine, Engine, EngineSettings, LayerKey, PackagePolicy, PullPolicy,
+    SandboxKey, SandboxSettings,
 };
 
 use super::{KnownOwners, daemon};
@@ -42,6 +43,11 @@ pub(crate) fn settings() -> EngineSettings {
         max_output_bytes: 200_000,
         warm_pool: 0,
         dependencies: dependencies(NpmConfig::default()),
+        sandboxes: SandboxSettings {
+            idle: Duration::from_secs(120),
+            max: 20,
+            key: SandboxKey::derive(&random_bytes()),
+        },
     }
 }
 

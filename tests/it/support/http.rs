@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::leaks;
+
 /// Longest wait for bytes of an answer.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -95,6 +97,7 @@ impl Connection {
         fields: &[(&str, &str)],
         body: &[u8],
     ) {
+        leaks::note(self.address, fields, body);
         let given = |name: &str| {
             fields
                 .iter()

@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod http;
 pub(crate) mod idp;
 pub(crate) mod jail;
+pub(crate) mod leaks;
 pub(crate) mod packages;
 pub(crate) mod pipe;
 pub(crate) mod postgres;
@@ -12,7 +13,8 @@ pub(crate) mod server;
 
 use std::sync::{Arc, Mutex};
 
-use dynamic_mcp::docker::{Daemon, Endpoint};
+use dynamic_mcp::config::DaemonAddress;
+use dynamic_mcp::docker::Daemon;
 use dynamic_mcp::engine::Owners;
 
 /// A value that `tests/run` exports.
@@ -24,8 +26,13 @@ pub(crate) fn provided(name: &str) -> String {
 
 /// The private daemon of this test run.
 pub(crate) fn daemon() -> Arc<Daemon> {
-    let endpoint = Endpoint::parse(&provided("DYNAMIC_MCP_TEST_DOCKER")).unwrap();
-    Arc::new(Daemon::new(endpoint, None))
+    daemon_at(&provided("DYNAMIC_MCP_TEST_DOCKER"))
+}
+
+/// The daemon at a `unix://` address.
+pub(crate) fn daemon_at(address: &str) -> Arc<Daemon> {
+    let socket = address.strip_prefix("unix://").unwrap();
+    Arc::new(Daemon::new(DaemonAddress::Unix(socket.into()), None))
 }
 
 /// Owners by hand: this instance, and which others are dead.

@@ -13,6 +13,7 @@ use dynamic_mcp::docker::Container;
 use serde_json::{Value, json};
 
 use super::engine::{await_that, owned_by};
+use super::leaks::{self, Secrets};
 use super::{daemon, provided};
 
 /// Long enough for any answer, on a machine with other work.
@@ -69,6 +70,8 @@ pub(crate) struct Pipe {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     stderr: Arc<Mutex<String>>,
+    logs: PathBuf,
+    secrets: Secrets,
 }
 
 impl Pipe {
@@ -107,10 +110,13 @@ impl Pipe {
             child,
             lines,
             stderr,
+            logs: home.data(),
+            secrets: leaks::of_settings(home.path(), settings),
         }
     }
 
     pub(crate) fn send(&mut self, line: &str) {
+        leaks::of_body(&mut self.secrets, line.as_bytes());
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
@@ -213,6 +219,9 @@ impl Drop for Pipe {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            leaks::assert_none(&self.secrets, &self.stderr(), &[&self.logs]);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::engine::{await_that, owned_by};
 use super::http::{Connection, Reply};
+use super::leaks::{self, Secrets};
 use super::{daemon, provided};
 
 /// The program that cargo built for this test.
@@ -114,6 +115,22 @@ pub(crate) struct Server {
     child: Child,
     ended: Option<ExitStatus>,
     stderr: Arc<Mutex<String>>,
+    secrets: Secrets,
+}
+
+/// What every server here does unless a test says otherwise, so that all that it may log is
+/// searched for secrets when it has ended.
+const LOGS: [(&str, &str); 2] = [("MCP_LOG_LEVEL", "debug"), ("MCP_AUDIT_ENABLED", "true")];
+
+/// The settings of a test, with the others of [`LOGS`]; servers that share a folder share no log.
+fn with_logs<'a>(settings: &[(&'a str, &'a str)], file: &'a str) -> Vec<(&'a str, &'a str)> {
+    let names = |start: &str| settings.iter().any(|(name, _)| name.starts_with(start));
+    let mut all = settings.to_vec();
+    all.extend(LOGS.iter().filter(|(name, _)| !names(name)));
+    if !names("MCP_AUDIT_") && !settings.contains(&("MCP_PROFILE", "enterprise")) {
+        all.push(("MCP_AUDIT_FILE", file));
+    }
+    all
 }
 
 impl Server {
@@ -124,7 +141,8 @@ impl Server {
     /// Starts beside what lies in `folder` already.
     pub(crate) fn start_in(folder: &Folder, settings: &[(&str, &str)]) -> Self {
         let before = folder.instances();
-        let mut child = program(folder, settings)
+        let file = format!("audit-{}.log", random_hex());
+        let mut child = program(folder, &with_logs(settings, &file))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -159,6 +177,7 @@ impl Server {
             child,
             ended: None,
             stderr,
+            secrets: leaks::of_settings(folder.path(), settings),
         }
     }
 
@@ -269,6 +288,12 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.secrets.append(&mut leaks::take(self.address));
+        if !std::thread::panicking() {
+            let folder = self.folder.path();
+            let folders = [folder, &folder.join(".dynamic-mcp")];
+            leaks::assert_none(&self.secrets, &self.stderr(), &folders);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod view;
 use serde_json::{Value, json};
 
 use super::run_js::code_properties;
-use super::{Access, BuiltIn, Draft, closed_object, merged};
+use super::{Access, BuiltIn, Draft, admin_token_property, closed_object, merged};
 use crate::domain::tool::{MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS};
 use crate::tools::ToolSettings;
 use crate::tools::call::Called;
@@ -37,13 +37,6 @@ fn revision_property() -> Value {
     json!({
         "type": "integer", "minimum": 1,
         "description": "Refuse unless the tool still has this revision.",
-    })
-}
-
-fn admin_token_property() -> Value {
-    json!({
-        "type": "string",
-        "description": "Only for clients that cannot send the header x-mcp-admin-token.",
     })
 }
 

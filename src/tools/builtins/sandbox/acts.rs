@@ -1,0 +1,290 @@
+//! What the tools of sandboxes do. Looking for one comes first: whoever is not its owner learns
+//! nothing but that there is none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::audit::{Action, Details};
+use crate::auth::AdminPermit;
+use crate::base::clock::rfc3339;
+use crate::base::deadline::Deadline;
+use crate::docker::EXCHANGE_TIMEOUT;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::image::ImageRef;
+use crate::domain::json::JsonText;
+use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency};
+use crate::engine::{CommandEnded, Executed, Sandbox, Sandboxes};
+use crate::metrics::{CallKind, Phase};
+use crate::tools::Tools;
+use crate::tools::answer::ToolAnswer;
+use crate::tools::audited::end_run;
+use crate::tools::builtins::read;
+use crate::tools::call::{CallContext, Called, Execution};
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::InvalidArguments, message)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn value(value: &Value) -> ToolAnswer {
+    ToolAnswer::value(JsonText::from_value(value))
+}
+
+/// How long the daemon may take for what does not wait behind runs.
+fn soon() -> Deadline {
+    Deadline::after(EXCHANGE_TIMEOUT)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeInput {
+    image: Option<String>,
+    timeout_ms: Option<u64>,
+}
+
+pub(super) fn initialize(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    arguments: &JsonText,
+    _: AdminPermit,
+) -> Result<ToolAnswer, Failure> {
+    tools.refuse_when_draining()?;
+    let _place = tools.place()?;
+    let input: InitializeInput = read(arguments)?;
+    let sandboxes = tools.engine.sandboxes()?;
+    let image = input.image.as_deref().map(ImageRef::parse).transpose();
+    let image = image.map_err(|error| invalid(format!("image is {error}")))?;
+    let most = tools.settings.max_timeout_ms;
+    let timeout = Duration::from_millis(input.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS).min(most));
+    let id = Sandboxes::new_id();
+    let action = Action::SandboxInitialize;
+    let describe = |sandbox: &Sandbox| Details::Sandbox {
+        image: sandbox.image.clone(),
+    };
+    let sandbox = tools.audited_as(context, action, &id, describe, || {
+        let owner = context.caller.principal();
+        let deadline = Deadline::after(tools.settings.queue);
+        sandboxes.open(
+            owner,
+            &id,
+            image.as_ref(),
+            timeout,
+            deadline,
+            context.cancel,
+        )
+    })?;
+    Ok(value(&json!({
+        "sessionId": sandbox.id,
+        "image": sandbox.image,
+        "timeoutMs": millis(sandbox.timeout),
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecInput {
+    session_id: String,
+    commands: Vec<String>,
+    timeout_ms: Option<u64>,
+}
+
+pub(super) fn exec(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    arguments: &JsonText,
+    _: AdminPermit,
+) -> Called {
+    let mut executed = None;
+    let began = Instant::now();
+    let answer = exec_once(tools, context, arguments, &mut executed);
+    tools.metrics.observe_phase(Phase::Total, began.elapsed());
+    let kind = CallKind::Sandbox;
+    match (answer, executed) {
+        (Ok(answer), _) => Called::answered(kind, answer),
+        // What the commands printed until then is told too, unless it must be kept back.
+        (Err(failure), Some(executed)) if executed.failure.as_ref() == Some(&failure) => {
+            let answer = ToolAnswer::failure(&failure, executed.duration);
+            let answer = answer.showing("results", &results(&executed));
+            Called::failed_with(kind, &failure, answer)
+        }
+        (Err(failure), _) => Called::refused(kind, failure),
+    }
+}
+
+fn exec_once(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    arguments: &JsonText,
+    executed: &mut Option<Executed>,
+) -> Result<ToolAnswer, Failure> {
+    tools.refuse_when_draining()?;
+    let input: ExecInput = read(arguments)?;
+    if input.commands.iter().any(|command| command.contains('\0')) {
+        return Err(invalid(
+            "commands: no command may contain the character NUL",
+        ));
+    }
+    let sandboxes = tools.engine.sandboxes()?;
+    let sandbox = sandboxes.find(context.caller.principal(), &input.session_id, soon())?;
+    let timeout = Duration::from_millis(timeout_ms(tools, &sandbox, input.timeout_ms));
+    let began = Instant::now();
+    let acquire = Deadline::after(tools.settings.queue);
+    let slot = tools.enter(context, "sandbox.exec", acquire)?;
+    let text = JsonText::from_value(&json!(input.commands));
+    let act = tools.begin_commands(context, &sandbox.id, text.text())?;
+    let ended = sandboxes.exec(&sandbox, &input.commands, timeout, acquire, context.cancel);
+    drop(slot);
+    tools.observe_run(began, ended.duration);
+    let duration = ended.duration;
+    let answer = match &ended.failure {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(value(&json!({
+            "ok": true,
+            "results": results(&ended),
+            "durationMs": millis(duration),
+        }))),
+    };
+    *executed = Some(ended);
+    end_run(act, answer, duration)
+}
+
+fn timeout_ms(tools: &Tools, sandbox: &Sandbox, given: Option<u64>) -> u64 {
+    let own = millis(sandbox.timeout);
+    given.unwrap_or(own).min(tools.settings.max_timeout_ms)
+}
+
+fn results(executed: &Executed) -> Value {
+    executed.commands.iter().map(result).collect()
+}
+
+fn result(command: &CommandEnded) -> Value {
+    let mut result = json!({
+        "stdout": command.stdout.text,
+        "stderr": command.stderr.text,
+        "exitCode": command.exit_code,
+        "durationMs": millis(command.duration),
+    });
+    if command.stdout.left_out + command.stderr.left_out > 0
+        && let Some(fields) = result.as_object_mut()
+    {
+        fields.insert("truncated".to_owned(), Value::Bool(true));
+    }
+    result
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RunInput {
+    session_id: String,
+    code: Arc<str>,
+    #[serde(default)]
+    dependencies: Vec<Dependency>,
+    timeout_ms: Option<u64>,
+}
+
+pub(super) fn run_js(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    arguments: &JsonText,
+    _: AdminPermit,
+) -> Called {
+    run_js_once(tools, context, arguments)
+        .unwrap_or_else(|failure| Called::refused(CallKind::Sandbox, failure))
+}
+
+fn run_js_once(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    arguments: &JsonText,
+) -> Result<Called, Failure> {
+    let input: RunInput = read(arguments)?;
+    let sandboxes = tools.engine.sandboxes()?;
+    let sandbox = sandboxes.find(context.caller.principal(), &input.session_id, soon())?;
+    let definition = Definition {
+        title: None,
+        description: "sandbox.run_js".to_owned(),
+        image: None,
+        timeout_ms: timeout_ms(tools, &sandbox, input.timeout_ms),
+        dependencies: input.dependencies,
+        input_schema: None,
+        output_schema: None,
+        annotations: None,
+        code: input.code,
+        enabled: true,
+    };
+    let limits = &tools.settings;
+    definition
+        .check(limits.max_timeout_ms, limits.max_dependencies)
+        .map_err(|broken| {
+            let rules: Vec<_> = broken.iter().map(ToString::to_string).collect();
+            invalid(rules.join("; "))
+        })?;
+    let execution = Execution {
+        kind: CallKind::Sandbox,
+        action: Action::SandboxRunJs,
+        revision: None,
+        scope: "sandbox.run_js".to_owned(),
+        label: &sandbox.id,
+        definition: &definition,
+        args: JsonText::empty_object(),
+        sandbox: Some(&sandbox),
+    };
+    Ok(tools.execute(context, &execution))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionInput {
+    session_id: String,
+}
+
+pub(super) fn stop(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    arguments: &JsonText,
+    _: AdminPermit,
+) -> Result<ToolAnswer, Failure> {
+    let input: SessionInput = read(arguments)?;
+    let sandboxes = tools.engine.sandboxes()?;
+    let action = Action::SandboxStop;
+    let describe = |(): &()| Details::None {};
+    tools.audited_as(context, action, &input.session_id, describe, || {
+        let owner = context.caller.principal();
+        let sandbox = sandboxes.find(owner, &input.session_id, soon())?;
+        sandboxes.close(&sandbox, soon())
+    })?;
+    Ok(ToolAnswer::text(&format!(
+        "Stopped sandbox {}.",
+        input.session_id
+    )))
+}
+
+pub(super) fn list(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    _: AdminPermit,
+) -> Result<ToolAnswer, Failure> {
+    let sandboxes = tools.engine.sandboxes()?;
+    let list = sandboxes.list(context.caller.principal(), soon())?;
+    let sessions: Vec<_> = list
+        .into_iter()
+        .map(|(sandbox, last_used)| {
+            let mut session = json!({
+                "id": sandbox.id,
+                "image": sandbox.image,
+                "createdAt": rfc3339(sandbox.created),
+            });
+            if let (Some(fields), Some(time)) = (session.as_object_mut(), last_used) {
+                fields.insert("lastUsedAt".to_owned(), rfc3339(time).into());
+            }
+            session
+        })
+        .collect();
+    Ok(value(&json!({ "sessions": sessions })))
+}
