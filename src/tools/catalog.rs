@@ -59,7 +59,7 @@ impl Tools {
     /// Every tool that `caller` may call, sorted by name.
     pub fn list(&self, caller: &Caller) -> Vec<ListedTool> {
         let snapshot = self.store.snapshot();
-        let shows_admin = self.authority.shows_admin_acts(caller);
+        let shows_admin = self.shows_admin_acts(caller);
         let visible = |tool: &&BuiltIn| shows_admin || !matches!(tool.access, Access::Admin(_));
         let built_in = self.builtins.iter().filter(visible).map(|tool| ListedTool {
             name: self.listed_name(tool.name),
@@ -87,6 +87,12 @@ impl Tools {
         let mut list: Vec<_> = built_in.chain(dynamic).collect();
         list.sort_by(|one, other| one.name.cmp(&other.name));
         list
+    }
+
+    /// Whether [`Tools::list`] shows `caller` the acts of admins: all that it depends on beside the
+    /// registry.
+    pub fn shows_admin_acts(&self, caller: &Caller) -> bool {
+        self.authority.shows_admin_acts(caller)
     }
 
     /// The input schema that the author of a dynamic tool gave it.
