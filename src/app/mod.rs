@@ -143,6 +143,7 @@ struct Core {
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
+        sys::prefer_throughput();
         let opened = store::open(&config.store)?;
         let owners = Arc::clone(&opened.instance);
         Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())

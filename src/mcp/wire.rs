@@ -17,20 +17,34 @@ const LIST_TTL_MS: u64 = 0;
 const META_IMAGE: &str = "dynamic-mcp/image";
 
 /// Name and version, as `serverInfo`.
-pub(super) fn server_info() -> Value {
-    json!({
-        "name": "dynamic-mcp",
-        "title": "dynamic-mcp",
-        "version": env!("CARGO_PKG_VERSION"),
-    })
+#[derive(Serialize)]
+pub(super) struct ServerInfo {
+    name: &'static str,
+    title: &'static str,
+    version: &'static str,
 }
+
+pub(super) const SERVER_INFO: ServerInfo = ServerInfo {
+    name: "dynamic-mcp",
+    title: "dynamic-mcp",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(rename = "io.modelcontextprotocol/serverInfo")]
+    server_info: ServerInfo,
+}
+
+const META: Meta = Meta {
+    server_info: SERVER_INFO,
+};
 
 /// Completes a result object for its era.
 pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
     if era == Era::Modern {
         result.insert("resultType".to_owned(), "complete".into());
-        let meta = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
-        result.insert("_meta".to_owned(), meta);
+        result.insert("_meta".to_owned(), json!(META));
     }
     Value::Object(result).to_string()
 }
@@ -41,7 +55,7 @@ struct Extra {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-    meta: Option<Value>,
+    meta: Option<Meta>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +67,7 @@ impl Extra {
         let modern = era == Era::Modern;
         Self {
             result_type: modern.then_some("complete"),
-            meta: modern.then(|| json!({ "io.modelcontextprotocol/serverInfo": server_info() })),
+            meta: modern.then_some(META),
             ttl_ms: (modern && cacheable).then_some(LIST_TTL_MS),
             cache_scope: (modern && cacheable).then_some("private"),
         }
