@@ -72,6 +72,13 @@ pub enum StartError {
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
     Jail(JailRefusal),
+    /// The daemon lacks the container runtime that was asked for.
+    Runtime {
+        /// MCP_SANDBOX_RUNTIME.
+        asked: String,
+        /// What it has.
+        known: Vec<String>,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -105,6 +112,12 @@ impl fmt::Display for StartError {
             ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
+            Self::Runtime { asked, known } => write!(
+                formatter,
+                "the Docker daemon has no container runtime {asked} (MCP_SANDBOX_RUNTIME); it has: \
+                 {}",
+                known.join(", ")
+            ),
         }
     }
 }
@@ -130,6 +143,7 @@ struct Core {
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
+        sys::prefer_throughput();
         let opened = store::open(&config.store)?;
         let owners = Arc::clone(&opened.instance);
         Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())

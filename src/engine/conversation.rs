@@ -29,7 +29,7 @@ const ABORT_GRACE: Duration = Duration::from_millis(500);
 /// How long what was printed last may take after `done`.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the news of an exit may take after the streams ended.
-const EXIT_NEWS: Duration = Duration::from_secs(5);
+const EXIT_NEWS: Duration = Duration::from_secs(15);
 
 /// No place to run in was ready before the caller's patience ended.
 pub(super) fn none_in_time() -> Failure {
@@ -166,7 +166,11 @@ impl Conversation<'_> {
             failure.stderr = text.get(start..).unwrap_or_default().to_owned();
             failure
         });
-        Ended { outcome, duration }
+        Ended {
+            outcome,
+            duration,
+            image: self.cell.image().cloned(),
+        }
     }
 
     fn stay(

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dynamic_mcp::domain::image::ImageRef;
 use serde_json::{Value, json};
 
-use crate::support::engine::await_that;
+use crate::support::daemon;
+use crate::support::engine::{await_that, patience};
 use crate::support::http::{call_body, failure};
 use crate::support::server::{Folder, Server, run, stderr, stdout};
 
@@ -51,6 +53,31 @@ fn verify(folder: &Folder, more: &[&str]) -> (Option<i32>, String) {
     line.extend(more);
     let output = run(folder, &[], &line);
     (output.status.code(), stdout(&output) + &stderr(&output))
+}
+
+/// A failed run ran in it, too; what never ran did not.
+#[test]
+fn the_image_that_ran_is_in_the_result_and_in_the_log() {
+    let image = ImageRef::parse("node:lts-slim").unwrap();
+    let id = daemon().image(&image, patience()).unwrap().unwrap().id;
+    let expected = json!({ "name": "node:lts-slim", "id": id });
+    let mut server = Server::start(&[ON]);
+    let folder = server.folder.clone();
+    let codes = ["return 1", "throw new Error('x')", "return 1n"];
+    for code in codes {
+        let result = server.call("run_js_ephemeral", json!({ "code": code }));
+        assert_eq!(result["_meta"]["dynamic-mcp/image"], expected, "{result}");
+    }
+    let refused = json!({ "code": "return 1", "image": "other:1" });
+    let result = server.call("run_js_ephemeral", refused);
+    assert_eq!(result.get("_meta"), None, "{result}");
+    server.stop();
+    let mut lines = lines_of_acts(&folder);
+    lines.retain(|line| line["details"]["phase"] == "outcome");
+    assert_eq!(lines.len(), codes.len());
+    for line in lines {
+        assert_eq!(line["details"]["image"], expected, "{line}");
+    }
 }
 
 fn whole(folder: &Folder) -> String {

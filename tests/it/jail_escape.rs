@@ -481,7 +481,7 @@ fn a_fork_bomb_stays_small_and_vanishes() {
     let mark = mark();
     let code = "process.title = args.mark;
         let last; for (let i = 0; i < 400; i++) { last = raw(args.fork, args.flags); if (last < 0) break; if (last === 0) raw(args.pause, 0, 0, 0, 0); }
-        ctx.log('info', 1); return last";
+        ctx.log('info', 1); await new Promise(r => setTimeout(r, 1000)); return last";
     let args = json!({"mark": mark, "fork": libc::SYS_clone, "flags": libc::SIGCHLD, "pause": libc::SYS_ppoll});
     let mut most = 0;
     let job = armed_job(code, &addon, args.clone());
