@@ -53,7 +53,7 @@ fn initialize(settings: &ToolSettings) -> BuiltIn {
     let timeout = "Time limit in milliseconds of every later call that gives none; 30000 where \
         left out.";
     let properties = json!({
-        "image": code_properties(settings)["image"],
+        "image": code_properties(settings).get("image"),
         "timeoutMs": timeout_property(settings, timeout),
     });
     BuiltIn::new(Draft {
@@ -129,8 +129,8 @@ fn run_js(settings: &ToolSettings) -> BuiltIn {
     let of_code = code_properties(settings);
     let properties = json!({
         "sessionId": session_property(),
-        "code": of_code["code"],
-        "dependencies": of_code["dependencies"],
+        "code": of_code.get("code"),
+        "dependencies": of_code.get("dependencies"),
         "timeoutMs": timeout_property(settings, timeout),
     });
     BuiltIn::new(Draft {
