@@ -34,7 +34,11 @@ fn input(required: &[&str], properties: Value) -> Value {
 }
 
 fn session_property() -> Value {
-    json!({ "type": "string", "maxLength": 64, "description": "sessionId of a sandbox of yours." })
+    // It is told in the audit log: nothing else may stand there.
+    json!({
+        "type": "string", "pattern": "^mcp-sbx-[0-9a-f]{32}$",
+        "description": "sessionId of a sandbox of yours.",
+    })
 }
 
 fn timeout_property(settings: &ToolSettings, description: &str) -> Value {
