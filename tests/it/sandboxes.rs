@@ -370,7 +370,7 @@ fn every_server_of_the_installation_serves_it_and_no_other_does() {
         ))["result"],
         "shared\n"
     );
-    assert_eq!(listed(&other), [id.clone()]);
+    assert_eq!(listed(&other), std::slice::from_ref(&id));
 
     // Two servers do one thing at a time in it, and a call ends only what is its own.
     let sleeper = call_body(
@@ -519,7 +519,7 @@ fn it_outlives_its_server_and_ends_without_one() {
         server.metric("dynamic_mcp_sandboxes_active") == 1.0
     });
     assert_eq!(sh(&server, &id, "cat f"), "still\n");
-    assert_eq!(listed(&server), [id.clone()]);
+    assert_eq!(listed(&server), std::slice::from_ref(&id));
     server.stop();
     assert_eq!(containers(&id).len(), 1);
     await_that("its end without a server", || containers(&id).is_empty());
