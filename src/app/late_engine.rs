@@ -103,6 +103,7 @@ impl Engine for LateEngine {
             Err(failure) => Ended {
                 outcome: Err(failure),
                 duration: std::time::Duration::ZERO,
+                image: None,
             },
         }
     }

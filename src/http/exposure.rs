@@ -95,6 +95,16 @@ fn expose_pool(shared: &Shared, text: &mut Exposition) {
     )
     .sample(&[("result", "hit")], counts.hits as f64)
     .sample(&[("result", "miss")], counts.misses as f64);
+    text.gauge(
+        "pool_oldest_parked_seconds",
+        "Age of the sandbox that has been parked longest.",
+    )
+    .sample(&[], counts.oldest.as_secs_f64());
+    text.summary(
+        "pool_refill_seconds",
+        "Time to make a sandbox ahead of calls.",
+    )
+    .summary_sample(counts.refills, counts.refill_time.as_secs_f64());
 }
 
 fn expose_sandboxes(shared: &Shared, text: &mut Exposition) {

@@ -113,6 +113,7 @@ fn a_runner_whose_server_is_gone_ends_itself() {
         is_podman: false,
         labels: BTreeMap::new(),
         layers_volume: "dynamic-mcp-layers".to_owned(),
+        runtime: None,
     });
     for code in [
         None,

@@ -473,6 +473,9 @@ fn metrics_are_well_formed_count_and_name_nothing_foreign() {
     ] {
         assert!(server.metric(series) >= least, "{series} in {text}");
     }
+    for series in ["pool_oldest_parked_seconds", "pool_refill_seconds_count"] {
+        assert!(text.contains(&format!("\ndynamic_mcp_{series} ")), "{text}");
+    }
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
