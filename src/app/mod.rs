@@ -2,6 +2,7 @@
 
 mod audit_log;
 mod engine_choice;
+mod import;
 mod late_engine;
 mod over_stdio;
 mod owners;
@@ -28,6 +29,7 @@ use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
+pub use import::import_tools;
 pub use over_stdio::StdioApp;
 pub use store::{database_options, open_store};
 
@@ -141,6 +143,7 @@ struct Core {
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
+        sys::prefer_throughput();
         let opened = store::open(&config.store)?;
         let owners = Arc::clone(&opened.instance);
         Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())
@@ -155,7 +158,7 @@ impl Core {
             opened.instance.register()?;
         }
         let metrics = Arc::new(Metrics::default());
-        let audit = open_audit(&config, &*opened.instance, &metrics)?;
+        let audit = open_audit(&config, opened.instance.own_id(), &metrics)?;
         Self::build_audited(config, surroundings, opened, metrics, audit.clone())
             .inspect_err(|_| audit.stop())
     }

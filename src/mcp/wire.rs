@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::classify::Era;
+use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
 use crate::tools::{ListedTool, ToolAnswer};
 
@@ -13,24 +14,42 @@ use crate::tools::{ListedTool, ToolAnswer};
 /// at once, and would not find it.
 const LIST_TTL_MS: u64 = 0;
 
-/// In the `_meta` of a call's result: the image that its code ran in, by name, id and digest.
-const META_IMAGE: &str = "dynamic-mcp/image";
-
 /// Name and version, as `serverInfo`.
-pub(super) fn server_info() -> Value {
-    json!({
-        "name": "dynamic-mcp",
-        "title": "dynamic-mcp",
-        "version": env!("CARGO_PKG_VERSION"),
-    })
+#[derive(Serialize)]
+pub(super) struct ServerInfo {
+    name: &'static str,
+    title: &'static str,
+    version: &'static str,
 }
+
+pub(super) const SERVER_INFO: ServerInfo = ServerInfo {
+    name: "dynamic-mcp",
+    title: "dynamic-mcp",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(
+        rename = "io.modelcontextprotocol/serverInfo",
+        skip_serializing_if = "Option::is_none"
+    )]
+    server_info: Option<ServerInfo>,
+    /// The image that a call's code ran in, by name, id and digest.
+    #[serde(rename = "dynamic-mcp/image", skip_serializing_if = "Option::is_none")]
+    image: Option<UsedImage>,
+}
+
+const META: Meta = Meta {
+    server_info: Some(SERVER_INFO),
+    image: None,
+};
 
 /// Completes a result object for its era.
 pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
     if era == Era::Modern {
         result.insert("resultType".to_owned(), "complete".into());
-        let meta = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
-        result.insert("_meta".to_owned(), meta);
+        result.insert("_meta".to_owned(), json!(META));
     }
     Value::Object(result).to_string()
 }
@@ -41,7 +60,7 @@ struct Extra {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-    meta: Option<Value>,
+    meta: Option<Meta>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +72,7 @@ impl Extra {
         let modern = era == Era::Modern;
         Self {
             result_type: modern.then_some("complete"),
-            meta: modern.then(|| json!({ "io.modelcontextprotocol/serverInfo": server_info() })),
+            meta: modern.then_some(META),
             ttl_ms: (modern && cacheable).then_some(LIST_TTL_MS),
             cache_scope: (modern && cacheable).then_some("private"),
         }
@@ -76,8 +95,11 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
     let structured = answer.structured_content.as_ref();
     let mut extra = Extra::of(era, false);
     if let Some(image) = &answer.image {
-        let meta = extra.meta.get_or_insert_with(|| json!({}));
-        meta[META_IMAGE] = json!(image);
+        let server_info = extra.meta.and_then(|meta| meta.server_info);
+        extra.meta = Some(Meta {
+            server_info,
+            image: Some(image.clone()),
+        });
     }
     let wire = Wire {
         content: &answer.content,
@@ -136,7 +158,6 @@ pub(super) fn cacheable(mut result: Map<String, Value>, era: Era) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::UsedImage;
 
     #[test]
     fn the_image_stands_beside_what_each_era_says_of_itself() {
@@ -150,7 +171,7 @@ mod tests {
             let result: Value = serde_json::from_str(&call_result(answer, era)).unwrap();
             result.get("_meta").cloned()
         };
-        let info = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
+        let info = json!({ "io.modelcontextprotocol/serverInfo": SERVER_INFO });
         assert_eq!(meta(&answer, Era::Legacy), None);
         assert_eq!(meta(&answer, Era::Modern), Some(info.clone()));
         let image = json!({ "name": "node:22", "id": "sha256:01" });

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::failure::Failure;
@@ -25,7 +26,13 @@ pub struct ToolAnswer {
 }
 
 fn text_blocks(text: &str) -> JsonText {
-    JsonText::from_value(&json!([{ "type": "text", "text": text }]))
+    #[derive(Serialize)]
+    struct Block<'a> {
+        r#type: &'static str,
+        text: &'a str,
+    }
+    let r#type = "text";
+    JsonText::from_value(&[Block { r#type, text }])
 }
 
 fn millis(duration: Duration) -> u64 {
