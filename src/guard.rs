@@ -362,8 +362,8 @@ mod tests {
         let guard = guard(1, 1, 8);
         let slot = enter(&guard, "a", soon()).unwrap();
         let (cancel, began) = (Cancel::default(), Instant::now());
+        let late = Deadline::after(Duration::from_secs(60));
         std::thread::scope(|scope| {
-            let late = Deadline::after(Duration::from_secs(60));
             let waits = scope.spawn(|| guard.enter(&who("b"), late, &cancel).err());
             while guard.counts().waiting == 0 {
                 std::thread::yield_now();

@@ -6,15 +6,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::classify::Era;
+use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
 use crate::tools::{ListedTool, ToolAnswer};
 
 /// How long a client may keep a list, in milliseconds. Not at all: who has made a tool lists again
 /// at once, and would not find it.
 const LIST_TTL_MS: u64 = 0;
-
-/// In the `_meta` of a call's result: the image that its code ran in, by name, id and digest.
-const META_IMAGE: &str = "dynamic-mcp/image";
 
 /// Name and version, as `serverInfo`.
 #[derive(Serialize)]
@@ -30,14 +28,23 @@ pub(super) const SERVER_INFO: ServerInfo = ServerInfo {
     version: env!("CARGO_PKG_VERSION"),
 };
 
-#[derive(Serialize)]
-struct Meta {
-    #[serde(rename = "io.modelcontextprotocol/serverInfo")]
-    server_info: ServerInfo,
+/// `_meta` of a result.
+#[derive(Serialize, Default)]
+struct Meta<'a> {
+    #[serde(
+        rename = "io.modelcontextprotocol/serverInfo",
+        skip_serializing_if = "Option::is_none"
+    )]
+    server_info: Option<ServerInfo>,
+    /// The image that a call's code ran in, by name, id and digest.
+    #[serde(rename = "dynamic-mcp/image", skip_serializing_if = "Option::is_none")]
+    image: Option<&'a UsedImage>,
 }
 
-const META: Meta = Meta {
-    server_info: SERVER_INFO,
+/// What every result of the stateless era says of us.
+const META: Meta<'static> = Meta {
+    server_info: Some(SERVER_INFO),
+    image: None,
 };
 
 /// Completes a result object for its era.
@@ -51,18 +58,18 @@ pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Extra {
+struct Extra<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-    meta: Option<Meta>,
+    meta: Option<Meta<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_scope: Option<&'static str>,
 }
 
-impl Extra {
+impl Extra<'_> {
     fn of(era: Era, cacheable: bool) -> Self {
         let modern = era == Era::Modern;
         Self {
@@ -85,13 +92,12 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
         #[serde(flatten)]
-        extra: Extra,
+        extra: Extra<'a>,
     }
     let structured = answer.structured_content.as_ref();
     let mut extra = Extra::of(era, false);
     if let Some(image) = &answer.image {
-        let meta = extra.meta.get_or_insert_with(|| json!({}));
-        meta[META_IMAGE] = json!(image);
+        extra.meta.get_or_insert_default().image = Some(image);
     }
     let wire = Wire {
         content: &answer.content,
@@ -118,7 +124,7 @@ pub(super) fn list_result<T: Serialize>(
         #[serde(skip_serializing_if = "Option::is_none")]
         next_cursor: Option<String>,
         #[serde(flatten)]
-        extra: Extra,
+        extra: Extra<'static>,
     }
     let wire = Wire {
         items: BTreeMap::from([(name, items)]),
@@ -150,7 +156,6 @@ pub(super) fn cacheable(mut result: Map<String, Value>, era: Era) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::UsedImage;
 
     #[test]
     fn the_image_stands_beside_what_each_era_says_of_itself() {
@@ -164,7 +169,7 @@ mod tests {
             let result: Value = serde_json::from_str(&call_result(answer, era)).unwrap();
             result.get("_meta").cloned()
         };
-        let info = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
+        let info = json!({ "io.modelcontextprotocol/serverInfo": SERVER_INFO });
         assert_eq!(meta(&answer, Era::Legacy), None);
         assert_eq!(meta(&answer, Era::Modern), Some(info.clone()));
         let image = json!({ "name": "node:22", "id": "sha256:01" });
