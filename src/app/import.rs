@@ -16,8 +16,8 @@ use crate::registry::{Imported, OnCollision};
 /// Takes tools in, all or none.
 ///
 /// # Errors
-/// In words: what is wrong with the registry, the tools or the audit log. Only where they say so was
-/// the import made all the same.
+/// In words: what is wrong with the registry, the tools or the audit log. Only where they say so
+/// was the import made all the same.
 pub fn import_tools(
     config: &Config,
     tools: &[Arc<Tool>],

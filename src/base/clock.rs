@@ -72,8 +72,8 @@ pub fn http_date(time: SystemTime) -> String {
     )
 }
 
-/// Gregorian date (year, month, day) of a day counted from 1970-01-01, by walking 400-year eras that
-/// start on 1 March.
+/// Gregorian date (year, month, day) of a day counted from 1970-01-01, by walking 400-year eras
+/// that start on 1 March.
 pub(super) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;

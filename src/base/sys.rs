@@ -81,8 +81,8 @@ pub fn raise_open_file_limit() -> u64 {
 pub fn prefer_throughput() -> bool {
     let this_thread: libc::pid_t = 0;
     let priority: libc::c_int = 0;
-    // SAFETY: the kernel's `sched_param` is one integer, which is initialised and outlives the call.
-    // Asked directly, as some libraries have a function that only fails.
+    // SAFETY: the kernel's `sched_param` is one integer, which is initialised and outlives the
+    // call. Asked directly, as some libraries have a function that only fails.
     unsafe {
         let (call, policy) = (libc::SYS_sched_setscheduler, libc::SCHED_BATCH);
         libc::syscall(call, this_thread, policy, &raw const priority) == 0

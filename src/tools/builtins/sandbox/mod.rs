@@ -14,7 +14,8 @@ use crate::tools::description::CODE_CONTRACT;
 
 /// Commands of one call.
 const MAX_COMMANDS: usize = 20;
-/// Characters of one command: four bytes each fit into one argument of a program (`MAX_ARG_STRLEN`).
+/// Characters of one command: four bytes each fit into one argument of a program
+/// (`MAX_ARG_STRLEN`).
 const MAX_COMMAND_CHARS: usize = 30_000;
 
 pub(super) fn all(settings: &ToolSettings) -> [BuiltIn; 5] {
