@@ -14,15 +14,21 @@ use crate::support::postgres::{
 };
 
 /// Five times what coming back may take.
-const BACK: Duration = Duration::from_secs(25);
+pub(crate) const BACK: Duration = Duration::from_secs(25);
 /// Five times what any call may take while the server is away: its turn, then its limit.
-const PATIENCE: Duration = Duration::from_secs(35);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(35);
 
 /// Writes through two stores while `trouble` happens to the server, and checks afterwards that
 /// what was acknowledged is there, on a third.
-fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
+pub(crate) fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
+    endure_at(&cluster.url(), || trouble(cluster));
+}
+
+/// The same at a URL, which may name several servers.
+pub(crate) fn endure_at(url: &str, trouble: impl FnOnce()) {
     let schema = fresh_schema();
-    let stores = [cluster.open(&schema), cluster.open(&schema)];
+    let open = || PostgresStore::open(options(url, &schema)).unwrap();
+    let stores = [open(), open()];
     let over = AtomicBool::new(false);
     let (acknowledged, errors) = std::thread::scope(|scope| {
         let write = |index: usize| {
@@ -48,7 +54,7 @@ fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
         let writers = [write(0), write(1)];
         let enough = |store: &PostgresStore| store.snapshot().tools().len() > 4;
         wait_until("first writes", BACK, || stores.iter().all(enough));
-        trouble(cluster);
+        trouble();
         let before = stores[0].snapshot().tools().len();
         let back = wait_until("writes again", BACK, || {
             stores
@@ -79,7 +85,7 @@ fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
             "{text}"
         );
     }
-    let fresh = cluster.open(&schema);
+    let fresh = open();
     for text in &acknowledged {
         assert!(
             fresh.snapshot().get(text).is_some(),

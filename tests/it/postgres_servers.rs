@@ -17,13 +17,16 @@ const ORIGINAL: &str = r#"{"version":1,"tools":[{"name":"math.add","title":"Add"
     "updatedAt":"2026-02-14T10:00:00.000Z","revision":3}]}"#;
 
 /// The settings of a server on that schema.
-struct Settings(Vec<(&'static str, String)>);
+pub(crate) struct Settings(pub(crate) Vec<(&'static str, String)>);
 
 impl Settings {
-    fn of(cluster: &Cluster, schema: &str) -> Self {
+    pub(crate) fn of(cluster: &Cluster, schema: &str) -> Self {
         Self(vec![
             ("MCP_DYNAMIC_BACKEND", "postgres".to_owned()),
-            ("MCP_DYNAMIC_PG_URL", cluster.url()),
+            (
+                "MCP_DYNAMIC_PG_URL",
+                format!("{}?sslmode=disable", cluster.url()),
+            ),
             ("MCP_DYNAMIC_PG_SCHEMA", schema.to_owned()),
             ("MCP_DYNAMIC_PG_INIT_BACKOFF_MS", "50".to_owned()),
             ("MCP_EXECUTION_ENGINE", "node".to_owned()),
@@ -31,23 +34,23 @@ impl Settings {
         ])
     }
 
-    fn pairs(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn pairs(&self) -> Vec<(&str, &str)> {
         let pairs = self.0.iter();
         pairs.map(|(key, value)| (*key, value.as_str())).collect()
     }
 }
 
-fn tool(name: &str) -> Value {
+pub(crate) fn tool(name: &str) -> Value {
     json!({ "tool": { "name": name, "description": "d", "code": "return 42" } })
 }
 
-fn registry_check(server: &Server) -> (u16, String) {
+pub(crate) fn registry_check(server: &Server) -> (u16, String) {
     let (status, checks) = server.readiness();
     let detail = checks["registry"]["detail"].as_str().unwrap().to_owned();
     (status, detail)
 }
 
-fn answers_42(server: &Server, name: &str) -> bool {
+pub(crate) fn answers_42(server: &Server, name: &str) -> bool {
     let answer = server.rpc("tools/call", &json!({ "name": name, "arguments": {} }));
     answer["result"]["structuredContent"]["result"] == 42
 }
