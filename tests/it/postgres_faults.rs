@@ -10,7 +10,7 @@ use dynamic_mcp::registry::{StoreError, ToolStore};
 use postgres::{Client, NoTls};
 
 use crate::support::postgres::{
-    Cluster, definition, fresh_schema, name, options, target, wait_until,
+    Cluster, definition, fresh_schema, name, options, reload, target, wait_until,
 };
 
 /// Five times what coming back may take.
@@ -236,14 +236,7 @@ fn the_first_server_of_several_that_takes_writes_is_used() {
     let store = PostgresStore::open(options(&url, &schema)).unwrap();
     store.create(name("abc"), definition("return 1")).unwrap();
     // What a standby says.
-    cluster
-        .admin()
-        .batch_execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        .unwrap();
-    cluster
-        .admin()
-        .batch_execute("SELECT pg_reload_conf()")
-        .unwrap();
+    reload(&cluster, "default_transaction_read_only = on");
     wait_until("said", BACK, || {
         let error = store.create(name("def"), definition("return 1"));
         error.is_err_and(|error| error.to_string().contains("takes no writes"))
@@ -332,9 +325,7 @@ fn tls_checks_what_sslmode_says_and_never_falls_back() {
         Some(&ca),
         Err("refuses the user or its password"),
     );
-    let mut admin = cluster.admin();
-    admin.batch_execute("ALTER SYSTEM SET ssl = off").unwrap();
-    admin.batch_execute("SELECT pg_reload_conf()").unwrap();
+    reload(&cluster, "ssl = off");
     wait_until("TLS is off", BACK, || {
         let shown: String = cluster.admin().query_one("SHOW ssl", &[]).unwrap().get(0);
         shown == "off"

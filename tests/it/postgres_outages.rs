@@ -16,7 +16,7 @@ use crate::support::http::failure;
 use crate::support::postgres::{
     Cluster, definition, fresh_schema, name, options, reload, wait_until,
 };
-use crate::support::server::Server;
+use crate::support::server::{Server, assert_promtool_is_content};
 
 #[test]
 fn a_full_disk_of_tables_is_said_and_loses_nothing() {
@@ -136,6 +136,7 @@ fn a_cut_network_holds_no_worker_and_heals() {
         made.get("isError").is_none()
     });
     let metric = |series: &str| server.metric(&format!("dynamic_mcp_{series} "));
+    assert_promtool_is_content(&server.get("/metrics").text());
     await_that("heard again", || {
         metric("registry_listener_connected") == 1.0
     });

@@ -96,7 +96,11 @@ impl fmt::Display for Fault {
             Self::Unready => "the database is starting, stopping or recovering",
             Self::Crowded => "the database takes no more connections (max_connections)",
             Self::PoolBusy => "all connections to the database are in use",
-            Self::Login => "the database refuses the user or its password (MCP_DYNAMIC_PG_URL)",
+            // PostgreSQL says the same of a certificate for another user.
+            Self::Login => {
+                "the database refuses the user or its password (MCP_DYNAMIC_PG_URL), or sslcert is \
+                 of another user"
+            }
             Self::NotAdmitted => {
                 "the database's pg_hba.conf does not admit this user from here: it may want TLS \
                  (sslmode) or a certificate of this user's name (sslcert and sslkey)"
