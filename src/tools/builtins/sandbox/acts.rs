@@ -90,23 +90,38 @@ pub(super) fn initialize(
     let describe = |sandbox: &Sandbox| Details::Sandbox {
         image: sandbox.image.clone(),
     };
-    let sandbox = tools.audited_as(context, action, &id, describe, || {
+    let mut made = None;
+    let opened = tools.audited_as(context, action, &id, describe, || {
         let owner = context.caller.principal();
         let deadline = Deadline::after(tools.settings.queue);
-        sandboxes.open(
+        let opened = sandboxes.open(
             owner,
             &id,
             image.as_ref(),
             timeout,
             deadline,
             context.cancel,
-        )
+        );
+        opened.inspect(|sandbox| made = Some(sandbox.clone()))
+    });
+    let sandbox = opened.map_err(|failure| match &made {
+        Some(sandbox) => end_unaudited(sandboxes, sandbox, failure),
+        None => failure,
     })?;
     Ok(value(&json!({
         "sessionId": sandbox.id,
         "image": sandbox.image,
         "timeoutMs": millis(sandbox.timeout),
     })))
+}
+
+/// Nobody learns the name of a sandbox whose making could not be audited: it is ended.
+fn end_unaudited(sandboxes: &Sandboxes, sandbox: &Sandbox, mut failure: Failure) -> Failure {
+    match sandboxes.close(sandbox, soon()) {
+        Ok(()) => failure.message = "a sandbox that could not be audited was ended".to_owned(),
+        Err(error) => log::warn!("an unaudited sandbox could not be ended: {}", error.message),
+    }
+    failure
 }
 
 #[derive(Deserialize)]
