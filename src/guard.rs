@@ -384,6 +384,7 @@ mod tests {
         let guard = guard(1, 1, 6);
         let mut places: Vec<_> = (0..6).map(|_| guard.place().unwrap()).collect();
         assert!(guard.place().is_err());
+        assert_eq!(guard.counts().acts, 6);
         let slot = enter(&guard, "a", soon()).unwrap();
         let began = Instant::now();
         let late = Deadline::after(Duration::from_secs(60));

@@ -34,6 +34,7 @@ mod postgres_outages;
 mod postgres_servers;
 mod readme;
 mod resources;
+mod sandbox_faults;
 mod sandboxes;
 mod server_calls;
 mod server_commands;

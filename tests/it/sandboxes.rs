@@ -244,6 +244,13 @@ fn a_time_limit_ends_the_whole_tree_and_the_sandbox_lives_on() {
     );
     assert!(limit.contains("\"PidsLimit\":256"), "{limit}");
 
+    // A command that closed its streams is waited for and ended as any other.
+    let closed = "exec >&- 2>&-; sleep";
+    let slept = ok(&exec(&server, &id, &[&format!("{closed} 6; exit 3")]));
+    assert_eq!(slept["results"][0]["exitCode"], 3, "{slept}");
+    assert!(failure(&limited(&[&format!("{closed} 600")])).starts_with("timeout: "));
+    assert_eq!(sh(&server, &id, others), "0\n");
+
     // Code is ended likewise.
     let spawns = "require('child_process').spawn('sleep', ['600'], { detached: true });
         for (;;);";
@@ -570,6 +577,8 @@ fn its_acts_are_audited_by_digest() {
     exec(&server, &id, &["echo needle-in-command"]);
     run_js(&server, &id, "return 'needle-in-code'");
     stop(&server, &id);
+    exec(&server, &id, &["true"]);
+    run_js(&server, &id, "return 1");
     stop_again(&server, &id);
     server.stop();
     let log = fs::read_to_string(server.folder.path().join(".dynamic-mcp/audit.log")).unwrap();
@@ -597,6 +606,8 @@ fn its_acts_are_audited_by_digest() {
             "sandbox.run_js intent success",
             "sandbox.run_js outcome success",
             "sandbox.stop - success",
+            "sandbox.exec - denied",
+            "sandbox.run_js - denied",
             "sandbox.stop - error",
         ]
     );
@@ -604,6 +615,69 @@ fn its_acts_are_audited_by_digest() {
     let text = r#"["echo needle-in-command"]"#;
     assert_eq!(digest, format!("sha256:{}", sha256(text)));
     assert_eq!(lines[0]["details"]["image"], "node:lts-slim");
+}
+
+#[test]
+fn one_that_cannot_be_audited_is_ended() {
+    let server = start(&[]);
+    let log = server.folder.path().join(".dynamic-mcp/audit.log");
+    let aside = server.folder.path().join("aside");
+    let sandboxes = || {
+        let all = daemon().containers_with_labels(&["dynamic-mcp.kind=sandbox"], patience());
+        all.unwrap().len()
+    };
+    // The log goes while the sandbox is being made, which other tests' sandboxes may hide.
+    let ended = (0..10).any(|_| {
+        let before = sandboxes();
+        let made = thread::scope(|scope| {
+            let call = scope.spawn(|| server.call("sandbox.initialize", json!({})));
+            await_that("a container", || {
+                sandboxes() != before || call.is_finished()
+            });
+            fs::rename(&log, &aside).unwrap();
+            fs::write(&log, "another's").unwrap();
+            let made = call.join().unwrap();
+            fs::rename(&aside, &log).unwrap();
+            made
+        });
+        await_that("the log", || server.readiness().0 == 200);
+        match made.get("isError") {
+            None => {
+                stop(
+                    &server,
+                    made["structuredContent"]["sessionId"].as_str().unwrap(),
+                );
+                false
+            }
+            Some(_) => failure(&made) == "internal: a sandbox that could not be audited was ended",
+        }
+    });
+    assert!(ended, "the log never went in time");
+    assert_eq!(listed(&server), [""; 0]);
+}
+
+#[test]
+fn an_image_that_is_allowed_no_more_serves_no_more() {
+    let one = start(&[QUIET]);
+    let id = open(&one);
+    let other = [
+        QUIET,
+        ("MCP_SANDBOX_ALLOWED_IMAGES", "node:0"),
+        ("MCP_SANDBOX_PULL_POLICY", "never"),
+    ];
+    let other = Server::start_in(&one.folder, &settings(&other));
+    for refused in [
+        exec(&other, &id, &["true"]),
+        run_js(&other, &id, "return 1"),
+    ] {
+        let message = failure(&refused);
+        assert!(
+            message.starts_with("policy: image node:lts-slim is not allowed here"),
+            "{message}"
+        );
+    }
+    assert_eq!(listed(&other), std::slice::from_ref(&id));
+    stop(&other, &id);
 }
 
 fn stop_again(server: &Server, id: &str) {
