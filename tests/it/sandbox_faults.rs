@@ -38,7 +38,9 @@ enum How {
     /// The connection breaks when the daemon answers.
     Broken,
     /// Nothing comes after the answer's head.
-    Headless,
+    HeadOnly,
+    /// The connection breaks after the first bytes behind the head.
+    CutOff,
 }
 
 /// A way to the shared daemon.
@@ -124,7 +126,13 @@ fn answer(mut from_daemon: BufReader<UnixStream>, mut client: TcpStream, how: Op
     match how {
         None => copy(&mut from_daemon, &mut client),
         Some(How::Broken) => drop(client.shutdown(Shutdown::Both)),
-        Some(How::Silent | How::Headless) => {
+        Some(How::CutOff) => {
+            let mut first = [0; 64];
+            let count = from_daemon.read(&mut first).unwrap_or(0);
+            let _ = client.write_all(&first[..count]);
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        Some(How::Silent | How::HeadOnly) => {
             // Until the client goes.
             while matches!(client.peek(&mut [0]), Ok(1..)) {
                 std::thread::sleep(Duration::from_millis(10));
@@ -171,7 +179,7 @@ fn what_was_begun_is_ended_though_its_answer_is_lost() {
     let sandbox = open(sandboxes);
 
     // The keeper gave the place away, and the news of it is lost.
-    daemon.lose("/attach", 1, How::Headless);
+    daemon.lose("/attach", 1, How::HeadOnly);
     let late = Deadline::after(Duration::from_secs(1));
     let held = exec(sandboxes, &sandbox, "true", late);
     assert_eq!(held.failure.unwrap().kind, FailureKind::EngineUnavailable);
@@ -191,8 +199,22 @@ fn what_was_begun_is_ended_though_its_answer_is_lost() {
         assert!(!top(&sandbox).contains("sleep 600"), "{path}");
     }
 
-    let next = exec(sandboxes, &sandbox, "cat f", patience());
-    assert_eq!(next.commands[0].stdout.text, "a\n");
+    // A command whose streams broke runs on until it ends, or its time limit is over.
+    daemon.lose("/start", 1, How::CutOff);
+    let command = "cat f; sleep 7; exit 3";
+    let slept = exec(sandboxes, &sandbox, command, patience());
+    assert!(
+        slept.failure.is_none() && daemon.has_lost_all(),
+        "{slept:?}"
+    );
+    assert_eq!(slept.commands[0].stdout.text, "a\n");
+    assert_eq!(slept.commands[0].exit_code, Some(3));
+    daemon.lose("/start", 1, How::CutOff);
+    let commands = ["echo a; sleep 600".to_owned()];
+    let (limit, none) = (Duration::from_secs(1), Cancel::default());
+    let slept = sandboxes.exec(&sandbox, &commands, limit, patience(), &none);
+    assert_eq!(slept.failure.unwrap().kind, FailureKind::Timeout);
+    assert!(daemon.has_lost_all() && !top(&sandbox).contains("sleep 600"));
     sandboxes.close(&sandbox, patience()).unwrap();
 }
 
