@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
 use crate::domain::principal::Principal;
+use crate::domain::run::Cancel;
 
 pub use scopes::{Ending, ScopeCounts};
 
@@ -22,6 +23,8 @@ use scopes::Scopes;
 const LEAST_ACTS: usize = 4;
 /// What a caller without a slot is told to wait, in milliseconds.
 const BUSY_HINT_MS: u64 = 1000;
+/// How often a call that waits asks whether it was cancelled.
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
 /// The operator's limits.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub enum Refusal {
         /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The caller went while it waited.
+    Cancelled,
 }
 
 impl fmt::Display for Refusal {
@@ -68,6 +73,7 @@ impl fmt::Display for Refusal {
                     "called too often; try again in {retry_after_ms} ms"
                 )
             }
+            Self::Cancelled => formatter.write_str("the call was cancelled while it waited"),
         }
     }
 }
@@ -159,11 +165,13 @@ impl Guard {
     /// Waits for a slot.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when none came free before the deadline, or too many wait already.
+    /// [`Refusal::Busy`] when none came free before the deadline, or too many wait already;
+    /// [`Refusal::Cancelled`] when the caller went.
     pub fn enter(
         self: &Arc<Self>,
         principal: &Principal,
         deadline: Deadline,
+        cancel: &Cancel,
     ) -> Result<Slot, Refusal> {
         let mut state = self.lock();
         let ticket = state.next_ticket;
@@ -182,12 +190,16 @@ impl Guard {
                 });
             }
             state.counts.waiting = state.queue.len();
+            if cancel.is_cancelled() {
+                state.leave(ticket);
+                return Err(Refusal::Cancelled);
+            }
             let left = deadline.remaining();
             let (Some(left), true) = (left, fits) else {
                 state.leave(ticket);
                 return Err(state.busy());
             };
-            state = match self.changed.wait_timeout(state, left) {
+            state = match self.changed.wait_timeout(state, left.min(CANCEL_CHECK)) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -300,6 +312,10 @@ mod tests {
         }
     }
 
+    fn enter(guard: &Arc<Guard>, name: &str, deadline: Deadline) -> Result<Slot, Refusal> {
+        guard.enter(&who(name), deadline, &Cancel::default())
+    }
+
     fn soon() -> Deadline {
         Deadline::after(Duration::from_millis(20))
     }
@@ -307,13 +323,13 @@ mod tests {
     #[test]
     fn slots_are_counted_and_given_back() {
         let guard = guard(1, 1, 8);
-        let slot = guard.enter(&who("a"), soon()).unwrap();
+        let slot = enter(&guard, "a", soon()).unwrap();
         assert!(matches!(
-            guard.enter(&who("b"), soon()),
+            enter(&guard, "b", soon()),
             Err(Refusal::Busy { .. })
         ));
         drop(slot);
-        drop(guard.enter(&who("b"), soon()).unwrap());
+        drop(enter(&guard, "b", soon()).unwrap());
         let counts = guard.counts();
         assert_eq!(
             (counts.active, counts.waiting, counts.rejected_concurrency),
@@ -325,24 +341,41 @@ mod tests {
     fn one_principal_cannot_take_all() {
         let guard = guard(4, 2, 8);
         let _slots = [
-            guard.enter(&who("a"), soon()).unwrap(),
-            guard.enter(&who("a"), soon()).unwrap(),
+            enter(&guard, "a", soon()).unwrap(),
+            enter(&guard, "a", soon()).unwrap(),
         ];
-        assert!(guard.enter(&who("a"), soon()).is_err());
-        assert!(guard.enter(&who("b"), soon()).is_ok());
+        assert!(enter(&guard, "a", soon()).is_err());
+        assert!(enter(&guard, "b", soon()).is_ok());
     }
 
     #[test]
     fn beyond_the_queue_nobody_waits() {
         let guard = guard(1, 1, 0);
-        let _slot = guard.enter(&who("a"), soon()).unwrap();
+        let _slot = enter(&guard, "a", soon()).unwrap();
         let began = Instant::now();
-        assert!(
-            guard
-                .enter(&who("b"), Deadline::after(Duration::from_secs(60)))
-                .is_err()
-        );
+        assert!(enter(&guard, "b", Deadline::after(Duration::from_secs(60))).is_err());
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn who_went_does_not_wait() {
+        let guard = guard(1, 1, 8);
+        let slot = enter(&guard, "a", soon()).unwrap();
+        let (cancel, began) = (Cancel::default(), Instant::now());
+        let late = Deadline::after(Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| guard.enter(&who("b"), late, &cancel).err());
+            while guard.counts().waiting == 0 {
+                std::thread::yield_now();
+            }
+            cancel.cancel();
+            assert_eq!(waits.join().unwrap(), Some(Refusal::Cancelled));
+        });
+        assert!(began.elapsed() < Duration::from_secs(30));
+        let counts = guard.counts();
+        assert_eq!((counts.waiting, counts.rejected_concurrency), (0, 0));
+        drop(slot);
+        assert!(enter(&guard, "b", soon()).is_ok());
     }
 
     #[test]
@@ -350,15 +383,15 @@ mod tests {
         let guard = guard(1, 1, 6);
         let mut places: Vec<_> = (0..6).map(|_| guard.place().unwrap()).collect();
         assert!(guard.place().is_err());
-        let slot = guard.enter(&who("a"), soon()).unwrap();
+        let slot = enter(&guard, "a", soon()).unwrap();
         let began = Instant::now();
         let late = Deadline::after(Duration::from_secs(60));
-        assert!(guard.enter(&who("b"), late).is_err());
+        assert!(enter(&guard, "b", late).is_err());
         assert!(began.elapsed() < Duration::from_secs(30));
         places.clear();
         std::thread::scope(|scope| {
             for _ in 0..6 {
-                scope.spawn(|| guard.enter(&who("b"), late).unwrap());
+                scope.spawn(|| enter(&guard, "b", late).unwrap());
             }
             while guard.counts().waiting < 6 {
                 std::thread::yield_now();
@@ -373,14 +406,14 @@ mod tests {
     #[test]
     fn who_has_least_comes_first() {
         let guard = guard(2, 2, 8);
-        let first = guard.enter(&who("a"), soon()).unwrap();
-        let second = guard.enter(&who("b"), soon()).unwrap();
+        let first = enter(&guard, "a", soon()).unwrap();
+        let second = enter(&guard, "b", soon()).unwrap();
         let (entered, order) = mpsc::channel();
         let wait = |name: &'static str, waiting: usize| {
             let (guard, entered) = (Arc::clone(&guard), entered.clone());
             let behind = Arc::clone(&guard);
             let thread = std::thread::spawn(move || {
-                let slot = guard.enter(&who(name), Deadline::after(Duration::from_secs(30)));
+                let slot = enter(&guard, name, Deadline::after(Duration::from_secs(30)));
                 entered.send(name).unwrap();
                 drop(slot.unwrap());
             });

@@ -9,7 +9,7 @@ use crate::audit::{ActResult, Action, Audit, AuditOptions, Details, Event};
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::config::{AuthMode, Backend, Config, JwksSource, Profile};
-use crate::engine::{Engine, Owners};
+use crate::engine::Engine;
 use crate::http::ReadyCheck;
 use crate::metrics::Metrics;
 use crate::registry::ToolStore;
@@ -17,7 +17,7 @@ use crate::registry::ToolStore;
 /// Opens the log with its first line, or none where the operator wants none.
 pub(super) fn open_audit(
     config: &Config,
-    owners: &dyn Owners,
+    instance: &str,
     metrics: &Arc<Metrics>,
 ) -> Result<Audit, StartError> {
     let Some(audit) = &config.audit else {
@@ -25,7 +25,7 @@ pub(super) fn open_audit(
     };
     let audit = Audit::open(AuditOptions {
         config: audit.clone(),
-        instance: owners.own_id().to_owned(),
+        instance: instance.to_owned(),
         secrets: secrets(config),
         metrics: Arc::clone(metrics),
         clock: Arc::new(SystemTime::now),

@@ -46,6 +46,9 @@ pub(super) fn start_engine(
             Err(refusal) => reason = Some(format!("no jail either: {refusal}")),
         }
     }
+    if let Some(runtime) = &config.engine.runtime {
+        check_runtime(&daemon, runtime)?;
+    }
     let settings = EngineSettings {
         allowed_images: config.engine.allowed_images.clone(),
         pull_policy: config.engine.pull_policy,
@@ -53,6 +56,7 @@ pub(super) fn start_engine(
         nano_cpus: config.engine.nano_cpus,
         max_output_bytes: config.engine.max_output_bytes,
         warm_pool: config.engine.warm_pool,
+        runtime: config.engine.runtime.clone(),
         dependencies: dependency_settings(&config.engine, registry)?,
         sandboxes: SandboxSettings {
             idle: config.engine.sandbox_idle,
@@ -62,6 +66,21 @@ pub(super) fn start_engine(
     };
     let engine = DockerEngine::start(daemon, settings, owners).map_err(StartError::System)?;
     Ok((Arc::new(engine), reason))
+}
+
+/// A daemon that does not answer yet is not asked again: it refuses each container by name.
+fn check_runtime(daemon: &Daemon, runtime: &str) -> Result<(), StartError> {
+    match daemon.runtimes(Deadline::after(CHECK_TIMEOUT)) {
+        Ok(known) if !known.iter().any(|name| name == runtime) => Err(StartError::Runtime {
+            asked: runtime.to_owned(),
+            known,
+        }),
+        Ok(_) => Ok(()),
+        Err(error) => {
+            log::warn!("whether the daemon has the runtime {runtime} is not known yet: {error}");
+            Ok(())
+        }
+    }
 }
 
 fn dependency_settings(

@@ -2,6 +2,7 @@
 
 mod audit_log;
 mod engine_choice;
+mod import;
 mod late_engine;
 mod over_stdio;
 mod owners;
@@ -28,6 +29,7 @@ use crate::registry::{StoreError, ToolStore};
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
+pub use import::import_tools;
 pub use over_stdio::StdioApp;
 pub use store::{database_options, open_store};
 
@@ -70,6 +72,13 @@ pub enum StartError {
     Http(HttpError),
     /// The node engine was asked for, and its jail cannot be.
     Jail(JailRefusal),
+    /// The daemon lacks the container runtime that was asked for.
+    Runtime {
+        /// MCP_SANDBOX_RUNTIME.
+        asked: String,
+        /// What it has.
+        known: Vec<String>,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -103,6 +112,12 @@ impl fmt::Display for StartError {
             ),
             Self::Http(error) => write!(formatter, "{error}"),
             Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
+            Self::Runtime { asked, known } => write!(
+                formatter,
+                "the Docker daemon has no container runtime {asked} (MCP_SANDBOX_RUNTIME); it has: \
+                 {}",
+                known.join(", ")
+            ),
         }
     }
 }
@@ -128,6 +143,7 @@ struct Core {
 impl Core {
     fn build(config: Config, surroundings: Surroundings) -> Result<Self, StartError> {
         sys::raise_open_file_limit();
+        sys::prefer_throughput();
         let opened = store::open(&config.store)?;
         let owners = Arc::clone(&opened.instance);
         Self::build_on(config, surroundings, opened).inspect_err(|_| owners.retire())
@@ -142,7 +158,7 @@ impl Core {
             opened.instance.register()?;
         }
         let metrics = Arc::new(Metrics::default());
-        let audit = open_audit(&config, &*opened.instance, &metrics)?;
+        let audit = open_audit(&config, opened.instance.own_id(), &metrics)?;
         Self::build_audited(config, surroundings, opened, metrics, audit.clone())
             .inspect_err(|_| audit.stop())
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::ids::hex;
+use crate::domain::image::UsedImage;
 use crate::domain::principal::Principal;
 
 /// What was done or tried.
@@ -242,6 +243,9 @@ pub enum Details {
         duration_ms: u64,
         /// `ok` or a failure kind's name.
         outcome: &'static str,
+        /// What it really ran in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image: Option<UsedImage>,
     },
     /// An act that went wrong.
     Failed {
@@ -341,8 +345,22 @@ mod tests {
             Details::Ran {
                 duration_ms: 12,
                 outcome: "ok",
+                image: None,
             },
             r#"{"durationMs":12,"outcome":"ok"}"#,
+        );
+        check(
+            Details::Ran {
+                duration_ms: 12,
+                outcome: "ok",
+                image: Some(UsedImage {
+                    name: "node:22".to_owned(),
+                    id: "sha256:01".to_owned(),
+                    digest: Some("sha256:02".to_owned()),
+                }),
+            },
+            "{\"durationMs\":12,\"image\":{\"digest\":\"sha256:02\",\"id\":\"sha256:01\",\
+             \"name\":\"node:22\"},\"outcome\":\"ok\"}",
         );
         let digest = CodeDigest::of("return 1");
         assert_eq!(digest.0.len(), "sha256:".len() + 64);

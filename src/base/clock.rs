@@ -1,5 +1,5 @@
-//! Wall-clock time as text (RFC 3339) and as milliseconds since the Unix epoch, and the Gregorian
-//! calendar behind it.
+//! Wall-clock time as text (RFC 3339 and that of HTTP) and as milliseconds since the Unix epoch,
+//! and the Gregorian calendar behind it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,8 +46,34 @@ fn rfc3339_millis(millis: u64) -> String {
     )
 }
 
-/// Gregorian date (year, month, day) of a day counted from 1970-01-01, by walking 400-year eras that
-/// start on 1 March.
+/// The text of a `Date` field, such as `Tue, 28 Jul 2026 09:30:00 GMT` (RFC 9110 §5.6.7).
+pub fn http_date(time: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let seconds = unix_millis(time) / 1000;
+    let days = seconds / 86_400;
+    let (year, month, day) = civil_from_days(days);
+    let name = |names: &[&'static str], index: u64| {
+        let found = usize::try_from(index)
+            .ok()
+            .and_then(|index| names.get(index));
+        found.copied().unwrap_or_default()
+    };
+    let of_day = seconds % 86_400;
+    format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        name(&DAYS, days % 7),
+        name(&MONTHS, month - 1),
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+/// Gregorian date (year, month, day) of a day counted from 1970-01-01, by walking 400-year eras
+/// that start on 1 March.
 pub(super) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
@@ -88,6 +114,17 @@ mod tests {
         check(951_782_400_000, "2000-02-29T00:00:00.000Z");
         check(1_709_251_199_000, "2024-02-29T23:59:59.000Z");
         check(4_107_542_400_000, "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn dates_of_http() {
+        let check = |seconds, text: &str| {
+            assert_eq!(http_date(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        };
+        check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
+        check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT");
+        check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT");
+        check(1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{fail, print};
-use crate::app::open_store;
+use crate::app::{import_tools, open_store};
 use crate::config::{Access, Config};
 use crate::registry::OnCollision;
 use crate::registry::transfer::{read_file, write_file, write_to};
@@ -41,12 +41,7 @@ pub(super) fn import(config: &Config, path: &str, word: Option<&str>) -> ExitCod
         Ok(export) => export,
         Err(reason) => return fail(1, &format!("{path} {reason}")),
     };
-    let imported = open_store(&config.store)
-        .map_err(|error| error.to_string())
-        .and_then(|store| {
-            let imported = store.import(&export.tools, on_collision);
-            imported.map_err(|error| error.to_string())
-        });
+    let imported = import_tools(config, &export.tools, on_collision);
     let unknown = match export.has_unknown_fields {
         true => "; fields that this version does not know were left out",
         false => "",

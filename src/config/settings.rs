@@ -256,7 +256,6 @@ const MANY: u64 = 100_000;
 const GIB: u64 = 1 << 30;
 
 const REUSE: &str = "container reuse";
-const RUNTIME: &str = "a choice of container runtime";
 const UPSTREAM: &str = "attaching upstream MCP servers";
 
 use Fallback::{Depends, Is, Unset};
@@ -367,7 +366,7 @@ pub static SETTINGS: &[Setting] = &[
     row(Engine, "MCP_SANDBOX_REUSE", Choice(&["never", "tool"]), Is("never"),
         "whether a container serves later calls of the same tool and principal").later(REUSE),
     row(Engine, "MCP_SANDBOX_RUNTIME", Kind::Runtime, Depends("the daemon's default"),
-        "container runtime, such as runsc or kata").later(RUNTIME),
+        "container runtime, such as runsc or kata"),
     row(Engine, "MCP_SANDBOX_NPM_REGISTRY", Url(&["https", "http"]), Depends("npm's default"),
         "package registry for dependencies"),
     row(Engine, "MCP_SANDBOX_NPM_CA_FILE", Path, Unset,

@@ -4,10 +4,16 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::ApiVersion;
 use super::credentials::{BadCredential, TlsFault};
 use crate::base::http1;
 use crate::base::text::clip;
 use crate::base::tls::tls_error;
+
+/// The system's words for a full disk (strerror(3)), which daemons pass on.
+const NO_SPACE: &str = "no space left on device";
+const MAKE_SPACE: &str =
+    "; make space on the daemon's disk (docker system df, docker system prune)";
 
 /// A daemon could not be reached, or did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +56,10 @@ pub enum DockerError {
     TimedOut,
     /// The daemon answered something that is not its API.
     Protocol(&'static str),
-    /// The daemon's API is too old or too new for us.
-    Version {
-        /// What the daemon offers, such as `1.24 to 1.40`.
-        offered: String,
-    },
+    /// The newest API that the daemon serves is too old for us.
+    TooOld(ApiVersion),
+    /// The oldest API that the daemon still serves is too new for us.
+    TooNew(ApiVersion),
     /// The daemon refused.
     Api {
         /// HTTP status.
@@ -95,8 +100,13 @@ impl DockerError {
     pub fn is_unreachable(&self) -> bool {
         !matches!(
             self,
-            Self::Api { .. } | Self::Pull(_) | Self::Version { .. }
+            Self::Api { .. } | Self::Pull(_) | Self::TooOld(_) | Self::TooNew(_)
         )
+    }
+
+    /// Whether the daemon's disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Api { message, .. } if message.contains(NO_SPACE))
     }
 
     /// Whether the thing asked for does not exist.
@@ -174,13 +184,23 @@ impl fmt::Display for DockerError {
                     "this is no Docker daemon, or a proxy spoils its answers: {what}"
                 )
             }
-            Self::Version { offered } => write!(
+            Self::TooOld(newest) => write!(
                 formatter,
-                "the daemon offers Engine API {offered}; {} or newer is needed: upgrade Docker",
+                "the daemon offers Engine API {newest}; {} or newer is needed: upgrade Docker",
                 super::version::OLDEST
             ),
+            Self::TooNew(oldest) => write!(
+                formatter,
+                "the daemon serves Engine API {oldest} and newer alone, and this version of \
+                 dynamic-mcp knows it up to {}: upgrade dynamic-mcp",
+                super::version::NEWEST
+            ),
             Self::Api { status, message } => {
-                write!(formatter, "the Docker daemon refused ({status}): {message}")
+                write!(formatter, "the Docker daemon refused ({status}): {message}")?;
+                match self.is_out_of_space() {
+                    true => formatter.write_str(MAKE_SPACE),
+                    false => Ok(()),
+                }
             }
             Self::Pull(message) => write!(
                 formatter,

@@ -21,6 +21,8 @@ pub struct Image {
     pub id: String,
     /// The user its author chose, as written; empty for root.
     pub user: String,
+    /// `sha256:…` of its manifest, where an image registry gave it one.
+    pub digest: Option<String>,
 }
 
 /// How far a pull has come.
@@ -66,6 +68,7 @@ impl Daemon {
         Ok(Some(Image {
             id: text_field(&found, "Id")?,
             user: user.to_owned(),
+            digest: manifest_digest(&found, image),
         }))
     }
 
@@ -107,6 +110,18 @@ impl Daemon {
     }
 }
 
+/// The digest that the image has under this very name, else under any: `RepoDigests` are texts such
+/// as `name@sha256:…`.
+fn manifest_digest(found: &Value, image: &ImageRef) -> Option<String> {
+    let (name, version) = image.name_and_version();
+    let digests = found.get("RepoDigests").and_then(Value::as_array);
+    let digests = digests.into_iter().flatten().filter_map(Value::as_str);
+    let mut digests = digests.filter_map(|text| text.split_once('@'));
+    let own = |(repository, digest): &(&str, &str)| *repository == name || *digest == version;
+    let digest = digests.clone().find(own).or_else(|| digests.next());
+    digest.map(|(_, digest)| clip(digest, 100).to_owned())
+}
+
 /// Folds one line of a pull into what is known of its layers. A failed pull says so in a line of an
 /// answer that began as a success.
 fn read_progress(
@@ -144,6 +159,24 @@ fn read_progress(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digest_under_the_name_that_was_asked_for() {
+        let check = |name: &str, digests: &[&str], expected: Option<&str>| {
+            let found = serde_json::json!({ "RepoDigests": digests });
+            let image = ImageRef::parse(name).unwrap();
+            let digest = manifest_digest(&found, &image);
+            assert_eq!(digest.as_deref(), expected, "{name} {digests:?}");
+        };
+        let two = ["a.b/node@sha256:01", "node@sha256:02"];
+        check("node:22", &two, Some("sha256:02"));
+        check("a.b/node:22", &two, Some("sha256:01"));
+        check("docker.io/library/node:22", &two, Some("sha256:01"));
+        check("node:22", &[], None);
+        check("node:22", &["odd"], None);
+        let null = serde_json::json!({ "RepoDigests": null });
+        assert_eq!(manifest_digest(&null, &ImageRef::parse("a").unwrap()), None);
+    }
 
     #[test]
     fn progress_adds_up_over_layers() {

@@ -1,6 +1,6 @@
 //! Docker Engine API client, written by hand over a Unix socket, TCP or TLS (API 1.41 and newer;
-//! Podman's service speaks it too). It knows containers and images, nothing of tools; it never calls
-//! the docker CLI.
+//! Podman's service speaks it too). It knows containers and images, nothing of tools; it never
+//! calls the docker CLI.
 //!
 //! A connection serves one exchange: connecting costs microseconds, and a hijacked stream or a dead
 //! daemon can then never be met on a kept connection.

@@ -25,6 +25,19 @@ impl Daemon {
         self.send("GET", "/_ping", &[], b"", deadline)?.finish()
     }
 
+    /// `GET /info`: the names of the container runtimes that the daemon has, in order.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached.
+    pub fn runtimes(&self, deadline: Deadline) -> Result<Vec<String>, DockerError> {
+        let info = self.exchange("GET", "/info", None, deadline)?.json()?;
+        let runtimes = info.get("Runtimes").and_then(Value::as_object);
+        let runtimes = runtimes.ok_or(DockerError::Protocol("it names no runtimes"))?;
+        let mut names: Vec<_> = runtimes.keys().cloned().collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// `GET /version`.
     ///
     /// # Errors

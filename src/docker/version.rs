@@ -24,6 +24,13 @@ const PREFERRED: ApiVersion = ApiVersion {
     minor: 44,
 };
 
+/// The newest version whose changes were looked at; a daemon that serves newer ones alone may mean
+/// something else by what is asked.
+pub(super) const NEWEST: ApiVersion = ApiVersion {
+    major: 1,
+    minor: 52,
+};
+
 impl ApiVersion {
     fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.split_once('.')?;
@@ -50,12 +57,11 @@ pub(super) fn negotiate(offered: &Value) -> Result<ApiVersion, DockerError> {
     };
     let newest = field("ApiVersion").ok_or(DockerError::Protocol("it names no API version"))?;
     let oldest = field("MinAPIVersion").unwrap_or(OLDEST).max(OLDEST);
-    let too_old = newest < OLDEST;
-    let too_new = oldest.major > PREFERRED.major;
-    if too_old || too_new {
-        return Err(DockerError::Version {
-            offered: newest.to_string(),
-        });
+    if newest < OLDEST {
+        return Err(DockerError::TooOld(newest));
+    }
+    if oldest > NEWEST {
+        return Err(DockerError::TooNew(oldest));
     }
     Ok(PREFERRED.min(newest).max(oldest))
 }
@@ -77,6 +83,9 @@ mod tests {
         check("1.52", "1.24", Some("1.44"));
         check("1.52", "1.44", Some("1.44"));
         check("1.60", "1.48", Some("1.48"));
+        check("1.99", "1.52", Some("1.52"));
+        check("1.99", "1.53", None);
+        check("1.99", "1.99", None);
         check("1.40", "1.12", None);
         check("2.0", "2.0", None);
         check("new", "1.12", None);

@@ -2,9 +2,23 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// A well-formed image reference of at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageRef(String);
+
+/// An image as the daemon had it when something ran in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UsedImage {
+    /// As it was asked for.
+    pub name: String,
+    /// `sha256:…` of its configuration: what really ran.
+    pub id: String,
+    /// `sha256:…` of its manifest, where it came from an image registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
 
 /// Why a text is not an image reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

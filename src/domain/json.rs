@@ -23,11 +23,11 @@ impl JsonText {
         Self::from_value(&Value::Object(serde_json::Map::new()))
     }
 
-    /// The text of `value`.
-    pub fn from_value(value: &Value) -> Self {
+    /// The text of `value`, whose maps have strings for keys.
+    pub fn from_value(value: &impl Serialize) -> Self {
         match serde_json::value::to_raw_value(value) {
             Ok(raw) => Self(raw),
-            Err(error) => unreachable!("a Value is always JSON: {error}"),
+            Err(error) => unreachable!("values of ours are always JSON: {error}"),
         }
     }
 

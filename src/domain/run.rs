@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::image::ImageRef;
+use super::image::{ImageRef, UsedImage};
 use super::json::JsonText;
 use super::tool::Dependency;
 
@@ -42,6 +42,8 @@ pub struct Ended {
     pub outcome: Result<Returned, Failure>,
     /// From the job's sending to its end; zero where it was never sent.
     pub duration: Duration,
+    /// The image that the job was sent to, where there was one.
+    pub image: Option<UsedImage>,
 }
 
 /// What running code says before it ends.

@@ -69,6 +69,18 @@ pub fn underscored(name: &str) -> String {
     name.replace(['.', ':'], "_")
 }
 
+/// Whether `given` is a name in either of its spellings.
+pub fn is_spelling(given: &str, name: &str) -> bool {
+    let turned = |byte: u8| {
+        if matches!(byte, b'.' | b':') {
+            b'_'
+        } else {
+            byte
+        }
+    };
+    given == name || given.bytes().eq(name.bytes().map(turned))
+}
+
 impl fmt::Display for ToolName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

@@ -2,6 +2,7 @@
 
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::image::UsedImage;
 
 /// Bytes that left a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,11 @@ pub(super) trait Cell {
 
     /// Whether a cell that nobody has spoken to yet has ended by itself.
     fn has_ended(&mut self) -> bool;
+
+    /// The image that it was made of, where there is one.
+    fn image(&self) -> Option<&UsedImage> {
+        None
+    }
 
     /// Kills what is inside and waits until it is gone.
     fn destroy(self: Box<Self>);

@@ -55,6 +55,8 @@ pub struct Variables {
     pub labels: BTreeMap<String, String>,
     /// Name of the volume of installed packages; the daemon makes it where it is missing.
     pub layers_volume: String,
+    /// The container runtime; the daemon's default where `None`.
+    pub runtime: Option<String>,
 }
 
 /// Where installed packages are, in every container.
@@ -88,7 +90,7 @@ pub fn container_spec(variables: &Variables) -> Value {
         "ReadOnly": true,
         "VolumeOptions": { "NoCopy": true, "Labels": { (labels::KIND): "layers" } },
     });
-    json!({
+    let mut spec = json!({
         "Image": variables.image_id,
         "Entrypoint": ["sh", "-c", LAUNCH],
         "Cmd": [RUNNER],
@@ -129,7 +131,11 @@ pub fn container_spec(variables: &Variables) -> Value {
             "RestartPolicy": { "Name": "no" },
             "AutoRemove": false,
         },
-    })
+    });
+    if let (Some(runtime), Some(host)) = (&variables.runtime, spec.get_mut("HostConfig")) {
+        host["Runtime"] = json!(runtime);
+    }
+    spec
 }
 
 #[cfg(test)]
@@ -145,6 +151,7 @@ mod tests {
             is_podman,
             labels: BTreeMap::from([("dynamic-mcp.owner".to_owned(), "me".to_owned())]),
             layers_volume: "dynamic-mcp-layers".to_owned(),
+            runtime: None,
         }
     }
 
@@ -156,6 +163,17 @@ mod tests {
         let golden = include_str!("../../tests/golden/container_spec.json");
         let golden: Value = serde_json::from_str(golden).unwrap();
         assert_eq!(spec, golden, "{spec:#}");
+    }
+
+    #[test]
+    fn a_chosen_runtime_is_all_that_differs() {
+        let mut chosen = variables(false);
+        chosen.runtime = Some("runsc".to_owned());
+        let mut spec = container_spec(&chosen);
+        assert_eq!(spec["HostConfig"]["Runtime"], "runsc");
+        let host = spec["HostConfig"].as_object_mut().unwrap();
+        host.remove("Runtime");
+        assert_eq!(spec, container_spec(&variables(false)));
     }
 
     #[test]

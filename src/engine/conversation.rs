@@ -166,7 +166,11 @@ impl Conversation<'_> {
             failure.stderr = text.get(start..).unwrap_or_default().to_owned();
             failure
         });
-        Ended { outcome, duration }
+        Ended {
+            outcome,
+            duration,
+            image: self.cell.image().cloned(),
+        }
     }
 
     fn stay(

@@ -11,12 +11,14 @@ use super::images::unavailable;
 use crate::base::deadline::Deadline;
 use crate::docker::{self, Attached, Daemon, DockerError, EXCHANGE_TIMEOUT, State};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::image::UsedImage;
 
 /// One container with its streams. Dropping it has it removed soon.
 pub(super) struct DockerCell {
     disposal: Arc<Disposal>,
     daemon: Arc<Daemon>,
     id: String,
+    image: UsedImage,
     streams: Option<Attached>,
 }
 
@@ -25,6 +27,7 @@ impl DockerCell {
     pub(super) fn create(
         daemon: &Arc<Daemon>,
         disposal: &Arc<Disposal>,
+        image: UsedImage,
         spec: &Value,
     ) -> Result<Self, DockerError> {
         // Bounded apart from the caller's patience: a create cut off half-way would leave a
@@ -34,6 +37,7 @@ impl DockerCell {
             disposal: Arc::clone(disposal),
             daemon: Arc::clone(daemon),
             id,
+            image,
             streams: None,
         })
     }
@@ -48,6 +52,7 @@ impl DockerCell {
         let attached = self.daemon.attach(&self.id, deadline);
         self.streams = Some(attached.map_err(late_or_away)?);
         self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
+            full if full.is_out_of_space() => unavailable(&full),
             // The runtime could not execute the command at all.
             DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
                 FailureKind::Policy,
@@ -139,9 +144,14 @@ impl Cell for DockerCell {
             Err(error) => Err(unavailable(&error)),
         }
     }
+
     fn has_ended(&mut self) -> bool {
         // A parked runner says nothing; one that did is not to be trusted.
         !self.streams.as_mut().is_some_and(Attached::is_silent)
+    }
+
+    fn image(&self) -> Option<&UsedImage> {
+        Some(&self.image)
     }
 
     fn destroy(mut self: Box<Self>) {

@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
 use super::conversation::await_ready;
-use super::dependencies::{DependencySettings, InstallerForge, Layers, Role, installer_spec};
+use super::dependencies::{
+    DependencySettings, InstallCounts, InstallerForge, Layers, Role, installer_spec,
+};
 use super::disposal::Disposal;
 use super::docker_cell::DockerCell;
-use super::forge::{Forge, ReadyCell};
+use super::forge::{Forge, ReadyCell, Standing};
 use super::images::{Images, unavailable};
 use super::labels::{Kind, labels};
 use super::one_shot::{Place, run_once};
@@ -19,9 +21,9 @@ use super::sandboxes::{SandboxSettings, Sandboxes};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
 use crate::config::PullPolicy;
-use crate::docker::{Daemon, Image};
+use crate::docker::{Daemon, DockerError, Image};
 use crate::domain::failure::Failure;
-use crate::domain::image::ImageRef;
+use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 
@@ -43,6 +45,8 @@ pub struct EngineSettings {
     pub max_output_bytes: usize,
     /// Containers parked ahead of calls, an image.
     pub warm_pool: usize,
+    /// The container runtime; the daemon's default where `None`.
+    pub runtime: Option<String>,
     /// Packages that tools may load.
     pub dependencies: DependencySettings,
     /// Containers that live on between calls.
@@ -136,7 +140,8 @@ impl DockerEngine {
             }
         };
         let lifetime = acquire.remaining().unwrap_or_default() + job.timeout + LIFETIME_SLACK;
-        let cell = match self.pool.take(&image) {
+        let seen = self.forge.images.last_seen(&image);
+        let cell = match self.pool.take(&image, seen.map(|seen| seen.id)) {
             Some(parked) => parked,
             None => self
                 .forge
@@ -206,6 +211,10 @@ impl Engine for DockerEngine {
         self.pool.counts()
     }
 
+    fn install_counts(&self) -> InstallCounts {
+        self.layers.counts()
+    }
+
     fn probe_image(&self, deadline: Deadline) -> Check {
         let (ready, detail) = self.forge.images.describe_default(deadline);
         Check { ready, detail }
@@ -258,7 +267,21 @@ impl ContainerForge {
             is_podman: self.daemon.is_podman(),
             labels: labels(own_id, kind, tool, SystemTime::now(), lifetime),
             layers_volume: self.settings.dependencies.volume.clone(),
+            runtime: self.settings.runtime.clone(),
         }
+    }
+
+    fn create(
+        &self,
+        name: &ImageRef,
+        image: &Image,
+        kind: Kind,
+        tool: &str,
+        lifetime: Duration,
+    ) -> Result<DockerCell, DockerError> {
+        let spec = container_spec(&self.variables(image, kind, tool, lifetime));
+        let used = used_image(name.as_str(), image);
+        DockerCell::create(&self.daemon, &self.disposal, used, &spec)
     }
 }
 
@@ -268,7 +291,8 @@ impl InstallerForge for ContainerForge {
         let variables = self.variables(image, Kind::Installer, "installer", lifetime);
         let network = &self.settings.dependencies.network;
         let spec = installer_spec(role, network, &variables);
-        let created = DockerCell::create(&self.daemon, &self.disposal, &spec);
+        let used = used_image("", image);
+        let created = DockerCell::create(&self.daemon, &self.disposal, used, &spec);
         let mut cell = created.map_err(|error| unavailable(&error))?;
         cell.start(deadline)?;
         Ok(Box::new(cell))
@@ -284,6 +308,14 @@ impl Forge for ContainerForge {
         self.images.admit(asked)
     }
 
+    fn look(&self, image: &ImageRef, deadline: Deadline) -> Standing {
+        match self.images.look(image, deadline) {
+            Ok(Some(found)) => Standing::For(Some(found.id)),
+            Ok(None) => Standing::Gone,
+            Err(_) => Standing::Unknown,
+        }
+    }
+
     fn make(
         &self,
         asked: Option<&ImageRef>,
@@ -294,16 +326,24 @@ impl Forge for ContainerForge {
     ) -> Result<ReadyCell, Failure> {
         let name = self.images.admit(asked)?;
         let image = self.images.find(&name, deadline)?;
-        let spec = container_spec(&self.variables(&image, kind, tool, lifetime));
-        let created = DockerCell::create(&self.daemon, &self.disposal, &spec);
-        let mut cell = created.map_err(|error| {
-            if error.is_not_found() {
-                self.images.forget(&name);
-            }
-            unavailable(&error)
-        })?;
+        let mut created = self.create(&name, &image, kind, tool, lifetime);
+        if created.as_ref().is_err_and(DockerError::is_not_found) {
+            // It was removed since it was last seen, or its tag has moved.
+            self.images.forget(&name);
+            let image = self.images.find(&name, deadline)?;
+            created = self.create(&name, &image, kind, tool, lifetime);
+        }
+        let mut cell = created.map_err(|error| unavailable(&error))?;
         cell.start(deadline)?;
         await_ready(&mut cell, deadline)?;
         Ok(Box::new(cell))
+    }
+}
+
+pub(super) fn used_image(name: &str, image: &Image) -> UsedImage {
+    UsedImage {
+        name: name.to_owned(),
+        id: image.id.clone(),
+        digest: image.digest.clone(),
     }
 }

@@ -11,9 +11,11 @@ use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 
 /// How long an inspected image is believed; a tag may move meanwhile.
-const BELIEVED_FOR: Duration = Duration::from_secs(10);
+const BELIEVED_FOR: Duration = Duration::from_secs(3);
 /// How long a failed pull is reported before the next call tries again.
 const PULL_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Bound on the look after a pull.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bound on one pull.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// When a caller may look again while an image is being pulled, in milliseconds.
@@ -98,6 +100,14 @@ impl Images {
         }
     }
 
+    /// What an image was when it was last seen, without asking.
+    pub(super) fn last_seen(&self, image: &ImageRef) -> Option<Image> {
+        match self.state(image)? {
+            State::Present { image, .. } => Some(image),
+            State::Pulling(_) | State::PullFailed { .. } => None,
+        }
+    }
+
     /// Forgets what was seen of an image, after the daemon said that it is gone.
     pub(super) fn forget(&self, image: &ImageRef) {
         self.lock().remove(image);
@@ -123,14 +133,27 @@ impl Images {
         }
     }
 
-    fn look(&self, image: &ImageRef, deadline: Deadline) -> Result<Option<Image>, DockerError> {
+    /// Asks the daemon for the image.
+    pub(super) fn look(
+        &self,
+        image: &ImageRef,
+        deadline: Deadline,
+    ) -> Result<Option<Image>, DockerError> {
         let found = self.daemon.image(image, deadline)?;
-        if let Some(found) = &found {
-            let state = State::Present {
-                image: found.clone(),
-                seen: Instant::now(),
-            };
-            self.lock().insert(image.clone(), state);
+        let mut states = self.lock();
+        match &found {
+            Some(found) => {
+                let state = State::Present {
+                    image: found.clone(),
+                    seen: Instant::now(),
+                };
+                states.insert(image.clone(), state);
+            }
+            None => {
+                if let Some(State::Present { .. }) = states.get(image) {
+                    states.remove(image);
+                }
+            }
         }
         Ok(found)
     }
@@ -166,7 +189,7 @@ impl Images {
                     }
                     self.lock().insert(image.clone(), State::Pulling(progress));
                 });
-        let seen = pulled.and_then(|()| self.look(image, Deadline::after(BELIEVED_FOR)));
+        let seen = pulled.and_then(|()| self.look(image, Deadline::after(LOOK_TIMEOUT)));
         let error = match seen {
             Ok(Some(_)) => return log::info!("image {image} is here"),
             Ok(None) => DockerError::Pull("the daemon does not have it after the pull".to_owned()),

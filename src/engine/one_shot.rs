@@ -28,6 +28,7 @@ pub(super) fn run_once(
     let never_ran = |failure| Ended {
         outcome: Err(failure),
         duration: Duration::ZERO,
+        image: None,
     };
     if cancel.is_cancelled() {
         return never_ran(cancelled());

@@ -1,5 +1,9 @@
 //! Cells started and parked ahead of calls, a shelf an image. A cell leaves its shelf once, for one
 //! job; a thread refills behind it. What is parked has seen no one's code.
+//!
+//! A shelf holds cells of one image id, runtime and set of limits: the latter two are the engine's
+//! own, for its whole life, and a name whose image has changed loses its cells: when a cell is
+//! made, when somebody else has seen the new image, and when the thread looks, every few seconds.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -10,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::forge::{Forge, ReadyCell};
+use super::forge::{Forge, ReadyCell, Standing};
 use super::labels::Kind;
 use crate::base::deadline::Deadline;
 use crate::domain::image::ImageRef;
 
 /// Most images with a shelf; cells of others are made on the spot.
 const MAX_SHELVES: usize = 16;
-/// A parked cell older than this is replaced: its image may have moved.
+/// A parked cell older than this is replaced.
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// What a parked cell may live, its last job included.
 const LIFETIME: Duration = Duration::from_secs(600 + 300 + 90);
@@ -30,6 +34,10 @@ const REFILL_PAUSE: Duration = Duration::from_millis(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How often the thread asks what the names of the shelves stand for now.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Bound on asking that for one of them.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause between two looks at whether the thread has ended.
 const STOP_PAUSE: Duration = Duration::from_millis(2);
 
@@ -42,6 +50,12 @@ pub struct PoolCounts {
     pub hits: u64,
     /// Takes that found none.
     pub misses: u64,
+    /// Age of the cell that has been ready longest; zero while none is.
+    pub oldest: Duration,
+    /// Cells that were made ahead of calls.
+    pub refills: u64,
+    /// The time that making them took, together.
+    pub refill_time: Duration,
 }
 
 /// The shelves, and the way to wake the thread that fills them.
@@ -56,9 +70,18 @@ struct Shelves {
     /// Cells a shelf.
     size: usize,
     /// `None` once stopped.
-    parked: Mutex<Option<HashMap<ImageRef, VecDeque<Parked>>>>,
+    parked: Mutex<Option<HashMap<ImageRef, Shelf>>>,
     hits: AtomicU64,
     misses: AtomicU64,
+    refills: AtomicU64,
+    refill_micros: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shelf {
+    /// The id of the image that all its cells are made of.
+    made_of: Option<String>,
+    cells: VecDeque<Parked>,
 }
 
 struct Parked {
@@ -67,6 +90,10 @@ struct Parked {
 }
 
 impl Parked {
+    fn made_of(&self) -> Option<&str> {
+        self.cell.image().map(|image| image.id.as_str())
+    }
+
     fn is_good(&mut self) -> bool {
         self.since.elapsed() < MAX_AGE && !self.cell.has_ended()
     }
@@ -81,6 +108,8 @@ impl Pool {
             parked: Mutex::new(Some(HashMap::new())),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            refills: AtomicU64::new(0),
+            refill_micros: AtomicU64::new(0),
         });
         // One waiting nudge is as good as many: the thread looks at every shelf.
         let (nudges, nudged) = bounded(1);
@@ -97,8 +126,13 @@ impl Pool {
         })
     }
 
-    /// A parked cell of the image, if there is one that lives. From now on the image has a shelf.
-    pub(super) fn take(&self, image: &ImageRef) -> Option<ReadyCell> {
+    /// A parked cell of the image, if there is one that lives, and none of another id than the
+    /// image was last seen with. From now on the image has a shelf.
+    pub(super) fn take(&self, image: &ImageRef, last_seen: Option<String>) -> Option<ReadyCell> {
+        self.shelves.open_shelf(image);
+        if last_seen.is_some() {
+            self.shelves.renew(image, last_seen);
+        }
         let taken = self.shelves.take(image);
         let counter = match taken {
             Some(_) => &self.shelves.hits,
@@ -153,13 +187,22 @@ impl Pool {
     }
 
     pub(super) fn counts(&self) -> PoolCounts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let shelves = self.shelves.lock();
-        let parked = shelves.iter().flat_map(HashMap::values);
-        let parked: usize = parked.map(VecDeque::len).sum();
+        let cells = || {
+            let shelves = shelves.iter().flat_map(HashMap::values);
+            shelves.flat_map(|shelf| &shelf.cells)
+        };
         PoolCounts {
-            parked: u64::try_from(parked).unwrap_or(u64::MAX),
-            hits: self.shelves.hits.load(Ordering::Relaxed),
-            misses: self.shelves.misses.load(Ordering::Relaxed),
+            parked: u64::try_from(cells().count()).unwrap_or(u64::MAX),
+            hits: count(&self.shelves.hits),
+            misses: count(&self.shelves.misses),
+            oldest: cells()
+                .map(|cell| cell.since.elapsed())
+                .max()
+                .unwrap_or_default(),
+            refills: count(&self.shelves.refills),
+            refill_time: Duration::from_micros(count(&self.shelves.refill_micros)),
         }
     }
 
@@ -174,12 +217,14 @@ impl Shelves {
     /// or gone. One at a time: refilling never takes more than one call's worth of the machine.
     fn keep_full(&self, nudged: &Receiver<()>) {
         let mut pause = FIRST_PAUSE;
+        let mut looked = Instant::now();
         while self.lock().is_some() {
             let waited = match self.shortest() {
-                None => nudged
-                    .recv()
-                    .map(|()| std::thread::sleep(REFILL_PAUSE))
-                    .map_err(|_| RecvTimeoutError::Disconnected),
+                None => {
+                    let left = LOOK_INTERVAL.saturating_sub(looked.elapsed());
+                    let waited = nudged.recv_timeout(left);
+                    waited.map(|()| std::thread::sleep(REFILL_PAUSE))
+                }
                 Some(image) => match self.make(&image) {
                     true => {
                         pause = FIRST_PAUSE;
@@ -195,10 +240,27 @@ impl Shelves {
             if let Err(RecvTimeoutError::Disconnected) = waited {
                 return;
             }
+            if looked.elapsed() >= LOOK_INTERVAL {
+                self.look();
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Empties the shelves of names that stand for something else than before.
+    fn look(&self) {
+        for image in self.images() {
+            let deadline = Deadline::after(LOOK_TIMEOUT);
+            match self.forge.look(&image, deadline) {
+                Standing::For(id) => self.renew(&image, id),
+                Standing::Gone => self.renew(&image, None),
+                Standing::Unknown => {}
+            }
         }
     }
 
     fn make(&self, image: &ImageRef) -> bool {
+        let began = Instant::now();
         let deadline = Deadline::after(MAKE_TIMEOUT);
         let kind = Kind::OneShot;
         match self
@@ -206,6 +268,11 @@ impl Shelves {
             .make(Some(image), kind, "parked", LIFETIME, deadline)
         {
             Ok(cell) => {
+                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.refill_micros.fetch_add(micros, Ordering::Relaxed);
+                self.refills.fetch_add(1, Ordering::Relaxed);
+                let made_of = cell.image().map(|image| image.id.clone());
+                self.renew(image, made_of);
                 self.park(image, cell);
                 true
             }
@@ -219,18 +286,32 @@ impl Shelves {
         }
     }
 
+    /// From now on the shelf is for cells of this id; those of another are dropped.
+    fn renew(&self, image: &ImageRef, made_of: Option<String>) {
+        let mut shelves = self.lock();
+        let shelf = shelves.as_mut().and_then(|shelves| shelves.get_mut(image));
+        let Some(shelf) = shelf.filter(|shelf| shelf.made_of != made_of) else {
+            return;
+        };
+        shelf.made_of = made_of;
+        let old = std::mem::take(&mut shelf.cells);
+        drop(shelves);
+        if !old.is_empty() {
+            log::info!("image {image} has changed: parked sandboxes of it are replaced");
+        }
+    }
+
     /// The image of the emptiest shelf that is not full.
     fn shortest(&self) -> Option<ImageRef> {
         let shelves = self.lock();
         let shelves = shelves.iter().flatten();
-        let (image, shelf) = shelves.min_by_key(|(_, shelf)| shelf.len())?;
-        (shelf.len() < self.size).then(|| image.clone())
+        let (image, shelf) = shelves.min_by_key(|(_, shelf)| shelf.cells.len())?;
+        (shelf.cells.len() < self.size).then(|| image.clone())
     }
 
     fn take(&self, image: &ImageRef) -> Option<ReadyCell> {
-        self.open_shelf(image);
         loop {
-            let mut parked = self.lock().as_mut()?.get_mut(image)?.pop_front()?;
+            let mut parked = self.lock().as_mut()?.get_mut(image)?.cells.pop_front()?;
             // Looked at, and dropped where it is not good, without the lock.
             if parked.is_good() {
                 return Some(parked.cell);
@@ -246,12 +327,15 @@ impl Shelves {
     fn put(&self, image: &ImageRef, parked: Parked) {
         let mut shelves = self.lock();
         let shelf = shelves.as_mut().and_then(|shelves| shelves.get_mut(image));
-        if let Some(shelf) = shelf.filter(|shelf| shelf.len() < self.size) {
-            shelf.push_back(parked);
+        let fits = |shelf: &Shelf| {
+            shelf.cells.len() < self.size && shelf.made_of.as_deref() == parked.made_of()
+        };
+        if let Some(shelf) = shelf.filter(|shelf| fits(shelf)) {
+            shelf.cells.push_back(parked);
             return;
         }
         drop(shelves);
-        // No shelf, no room, or stopped meanwhile: dropped without the lock.
+        // No shelf, no room, another image, or stopped meanwhile: dropped without the lock.
         drop(parked);
     }
 
@@ -265,7 +349,9 @@ impl Shelves {
     fn empty_shelf(&self, image: &ImageRef) -> VecDeque<Parked> {
         let mut shelves = self.lock();
         let shelf = shelves.as_mut().and_then(|shelves| shelves.get_mut(image));
-        shelf.map(std::mem::take).unwrap_or_default()
+        shelf
+            .map(|shelf| std::mem::take(&mut shelf.cells))
+            .unwrap_or_default()
     }
 
     fn images(&self) -> Vec<ImageRef> {
@@ -276,7 +362,7 @@ impl Shelves {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<ImageRef, VecDeque<Parked>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<ImageRef, Shelf>>> {
         self.parked
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -96,6 +96,26 @@ fn expose_pool(shared: &Shared, text: &mut Exposition) {
     )
     .sample(&[("result", "hit")], counts.hits as f64)
     .sample(&[("result", "miss")], counts.misses as f64);
+    text.gauge(
+        "pool_oldest_parked_seconds",
+        "Age of the sandbox that has been parked longest.",
+    )
+    .sample(&[], counts.oldest.as_secs_f64());
+    text.summary(
+        "pool_refill_seconds",
+        "Time to make a sandbox ahead of calls.",
+    )
+    .summary_sample(counts.refills, counts.refill_time.as_secs_f64());
+    let installs = shared.services.engine.install_counts();
+    let (succeeded, failed) = (installs.succeeded, installs.failed);
+    text.counter("dependency_installs_total", "Installations of packages.")
+        .sample(&[("result", "ok")], succeeded as f64)
+        .sample(&[("result", "failed")], failed as f64);
+    text.summary(
+        "dependency_install_seconds",
+        "Time to install a set of packages.",
+    )
+    .summary_sample(succeeded + failed, installs.time.as_secs_f64());
 }
 
 fn expose_sandboxes(shared: &Shared, text: &mut Exposition) {

@@ -1,12 +1,23 @@
 //! Answers: a status, a body, and the fields that every answer of ours carries. Nothing of a
 //! request gets into a field unless it is visible ASCII.
 
-use std::io::Cursor;
+use std::io::Write as _;
+use std::time::SystemTime;
 
-use tiny_http::{Header, Request, Response, StatusCode};
+use tiny_http::{Method, Request, StatusCode};
 
+use crate::base::clock;
 use crate::base::ids::random_hex;
 use crate::mcp::error_without_id;
+
+/// What every answer carries.
+const ALWAYS: [(&str, &str); 5] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+    ("Server", "dynamic-mcp"),
+];
 
 /// An answer that is complete but for what every answer carries.
 #[derive(Clone, Debug)]
@@ -58,40 +69,50 @@ impl Answer {
         self
     }
 
-    /// Sends it. A client that is gone is no error.
+    /// Sends it, in one write. A client that is gone is no error.
     pub(super) fn send(self, request: Request, request_id: &str) {
-        let mut fields = self.fields;
-        if !self.content_type.is_empty() {
-            fields.push(("Content-Type", self.content_type.to_owned()));
-        }
-        fields.push(("x-request-id", request_id.to_owned()));
-        fields.push(("X-Content-Type-Options", "nosniff".to_owned()));
-        fields.push(("X-Frame-Options", "DENY".to_owned()));
-        fields.push(("Referrer-Policy", "no-referrer".to_owned()));
-        fields.push(("Cache-Control", "no-store".to_owned()));
-        fields.push(("Server", "dynamic-mcp".to_owned()));
-        let headers = fields
-            .iter()
-            .filter_map(|(name, value)| field(name, value))
-            .collect();
-        let length = self.body.len();
-        let response = Response::new(
-            StatusCode(self.status),
-            headers,
-            Cursor::new(self.body),
-            Some(length),
-            None,
-        );
-        if let Err(error) = request.respond(response.with_chunked_threshold(usize::MAX)) {
+        let bytes = self.into_bytes(request_id, *request.method() == Method::Head);
+        let mut writer = request.into_writer();
+        if let Err(error) = writer.write_all(&bytes).and_then(|()| writer.flush()) {
             log::debug!("{request_id}: the answer was not taken: {error}");
         }
     }
-}
 
-fn field(name: &str, value: &str) -> Option<Header> {
-    is_visible(value)
-        .then(|| Header::from_bytes(name, value).ok())
-        .flatten()
+    fn into_bytes(self, request_id: &str, is_head: bool) -> Vec<u8> {
+        let reason = StatusCode(self.status).default_reason_phrase();
+        let date = clock::http_date(SystemTime::now());
+        let mut bytes = Vec::with_capacity(512 + self.body.len());
+        let _ = write!(
+            bytes,
+            "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n",
+            self.status
+        );
+        let mut put = |name: &str, value: &str| {
+            if is_visible(value) {
+                for part in [name, ": ", value, "\r\n"] {
+                    bytes.extend_from_slice(part.as_bytes());
+                }
+            }
+        };
+        for (name, value) in &self.fields {
+            put(name, value);
+        }
+        if !self.content_type.is_empty() {
+            put("Content-Type", self.content_type);
+        }
+        put("x-request-id", request_id);
+        for (name, value) in ALWAYS {
+            put(name, value);
+        }
+        if self.status != 204 {
+            let _ = write!(bytes, "Content-Length: {}\r\n", self.body.len());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        if !is_head {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
 }
 
 fn is_visible(value: &str) -> bool {

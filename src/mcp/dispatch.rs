@@ -11,7 +11,8 @@ use super::jsonrpc::{
     Body, Message, Rejected, Request, RequestId, RpcError, cancelled_id, code, error_text, parse,
     result_text,
 };
-use super::paging::page;
+use super::lists::View;
+use super::paging::{cursor, page};
 use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
@@ -208,7 +209,7 @@ impl Server {
         let result = json!({
             "protocolVersion": revision,
             "capabilities": capabilities(),
-            "serverInfo": wire::server_info(),
+            "serverInfo": wire::SERVER_INFO,
             "instructions": INSTRUCTIONS,
         });
         let session_id = match transport {
@@ -266,9 +267,19 @@ impl Server {
         era: Era,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
-        let tools = self.tools.list(context.caller);
-        let (tools, next) = page(request, tools, |tool| &tool.name)?;
-        Ok(wire::tools_result(tools, next, era))
+        let view = View {
+            shows_admin: self.tools.shows_admin_acts(context.caller),
+            era,
+        };
+        let make = || {
+            let tools = self.tools.list(context.caller);
+            let (tools, next) = page(request, tools, |tool| &tool.name)?;
+            Ok(wire::tools_result(tools, next, era))
+        };
+        if cursor(request)?.is_some() {
+            return make();
+        }
+        self.lists.text(self.tools.generation(), view, make)
     }
 
     /// `modern` is the transport of a request of the stateless era.

@@ -6,6 +6,7 @@ mod classify;
 mod dispatch;
 mod in_flight;
 mod jsonrpc;
+mod lists;
 mod paging;
 mod param_headers;
 mod pipe;
@@ -23,6 +24,7 @@ use crate::domain::principal::Principal;
 use crate::domain::run::Cancel;
 use crate::tools::Tools;
 use in_flight::InFlight;
+use lists::Lists;
 
 pub use classify::ClientHeaders;
 pub use jsonrpc::{error_without_id, invalid_request};
@@ -70,6 +72,7 @@ pub struct Server {
     tools: Arc<Tools>,
     sessions: Option<Sessions>,
     in_flight: InFlight,
+    lists: Lists,
 }
 
 impl Server {
@@ -79,6 +82,7 @@ impl Server {
             tools,
             sessions,
             in_flight: InFlight::default(),
+            lists: Lists::default(),
         }
     }
 

@@ -21,12 +21,7 @@ pub(super) fn page<T>(
     mut items: Vec<T>,
     key: impl Fn(&T) -> &str,
 ) -> Result<(Vec<T>, Option<String>), RpcError> {
-    #[derive(Deserialize)]
-    struct Params {
-        cursor: Option<String>,
-    }
-    let params: Params = read(request)?;
-    if let Some(cursor) = params.cursor.filter(|cursor| !cursor.is_empty()) {
+    if let Some(cursor) = cursor(request)? {
         let after = decode(&cursor)
             .ok_or_else(|| RpcError::invalid_params("the cursor is not one of this list"))?;
         items.retain(|item| key(item) > after.as_str());
@@ -36,6 +31,19 @@ pub(super) fn page<T>(
     let last = items.last().filter(|_| more);
     let next = last.map(|item| hex(key(item).as_bytes()));
     Ok((items, next))
+}
+
+/// The cursor that a request comes with; none for the first page.
+///
+/// # Errors
+/// For parameters that cannot be read.
+pub(super) fn cursor(request: &Request<'_>) -> Result<Option<String>, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        cursor: Option<String>,
+    }
+    let params: Params = read(request)?;
+    Ok(params.cursor.filter(|cursor| !cursor.is_empty()))
 }
 
 fn decode(cursor: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::classify::Era;
+use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
 use crate::tools::{ListedTool, ToolAnswer};
 
@@ -14,43 +15,66 @@ use crate::tools::{ListedTool, ToolAnswer};
 const LIST_TTL_MS: u64 = 0;
 
 /// Name and version, as `serverInfo`.
-pub(super) fn server_info() -> Value {
-    json!({
-        "name": "dynamic-mcp",
-        "title": "dynamic-mcp",
-        "version": env!("CARGO_PKG_VERSION"),
-    })
+#[derive(Serialize)]
+pub(super) struct ServerInfo {
+    name: &'static str,
+    title: &'static str,
+    version: &'static str,
 }
+
+pub(super) const SERVER_INFO: ServerInfo = ServerInfo {
+    name: "dynamic-mcp",
+    title: "dynamic-mcp",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+/// `_meta` of a result.
+#[derive(Serialize, Default)]
+struct Meta<'a> {
+    #[serde(
+        rename = "io.modelcontextprotocol/serverInfo",
+        skip_serializing_if = "Option::is_none"
+    )]
+    server_info: Option<ServerInfo>,
+    /// The image that a call's code ran in, by name, id and digest.
+    #[serde(rename = "dynamic-mcp/image", skip_serializing_if = "Option::is_none")]
+    image: Option<&'a UsedImage>,
+}
+
+/// What every result of the stateless era says of us.
+const META: Meta<'static> = Meta {
+    server_info: Some(SERVER_INFO),
+    image: None,
+};
 
 /// Completes a result object for its era.
 pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
     if era == Era::Modern {
         result.insert("resultType".to_owned(), "complete".into());
-        let meta = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
-        result.insert("_meta".to_owned(), meta);
+        result.insert("_meta".to_owned(), json!(META));
     }
     Value::Object(result).to_string()
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Extra {
+struct Extra<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-    meta: Option<Value>,
+    meta: Option<Meta<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_scope: Option<&'static str>,
 }
 
-impl Extra {
+impl Extra<'_> {
     fn of(era: Era, cacheable: bool) -> Self {
         let modern = era == Era::Modern;
         Self {
             result_type: modern.then_some("complete"),
-            meta: modern.then(|| json!({ "io.modelcontextprotocol/serverInfo": server_info() })),
+            meta: modern.then_some(META),
             ttl_ms: (modern && cacheable).then_some(LIST_TTL_MS),
             cache_scope: (modern && cacheable).then_some("private"),
         }
@@ -68,15 +92,19 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
         #[serde(flatten)]
-        extra: Extra,
+        extra: Extra<'a>,
     }
     let structured = answer.structured_content.as_ref();
+    let mut extra = Extra::of(era, false);
+    if let Some(image) = &answer.image {
+        extra.meta.get_or_insert_default().image = Some(image);
+    }
     let wire = Wire {
         content: &answer.content,
         structured_content: structured
             .filter(|value| era == Era::Modern || value.text().starts_with('{')),
         is_error: answer.is_error,
-        extra: Extra::of(era, false),
+        extra,
     };
     serde_json::to_string(&wire).unwrap_or_default()
 }
@@ -96,7 +124,7 @@ pub(super) fn list_result<T: Serialize>(
         #[serde(skip_serializing_if = "Option::is_none")]
         next_cursor: Option<String>,
         #[serde(flatten)]
-        extra: Extra,
+        extra: Extra<'static>,
     }
     let wire = Wire {
         items: BTreeMap::from([(name, items)]),
@@ -123,4 +151,37 @@ pub(super) fn cacheable(mut result: Map<String, Value>, era: Era) -> String {
     result.insert("ttlMs".to_owned(), LIST_TTL_MS.into());
     result.insert("cacheScope".to_owned(), "private".into());
     finish(result, era)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_stands_beside_what_each_era_says_of_itself() {
+        let mut answer = ToolAnswer {
+            content: JsonText::from_value(&json!([])),
+            structured_content: None,
+            is_error: false,
+            image: None,
+        };
+        let meta = |answer: &ToolAnswer, era| {
+            let result: Value = serde_json::from_str(&call_result(answer, era)).unwrap();
+            result.get("_meta").cloned()
+        };
+        let info = json!({ "io.modelcontextprotocol/serverInfo": SERVER_INFO });
+        assert_eq!(meta(&answer, Era::Legacy), None);
+        assert_eq!(meta(&answer, Era::Modern), Some(info.clone()));
+        let image = json!({ "name": "node:22", "id": "sha256:01" });
+        answer.image = Some(UsedImage {
+            name: "node:22".to_owned(),
+            id: "sha256:01".to_owned(),
+            digest: None,
+        });
+        let expected = json!({ "dynamic-mcp/image": image });
+        assert_eq!(meta(&answer, Era::Legacy), Some(expected));
+        let mut both = info;
+        both["dynamic-mcp/image"] = image;
+        assert_eq!(meta(&answer, Era::Modern), Some(both));
+    }
 }

@@ -44,6 +44,11 @@ impl Exposition {
         self.family(name, help, "histogram")
     }
 
+    /// Starts a summary: how many, and their sum.
+    pub fn summary(&mut self, name: &'static str, help: &str) -> Family<'_> {
+        self.family(name, help, "summary")
+    }
+
     /// The whole text.
     pub fn finish(self) -> String {
         self.text
@@ -64,6 +69,12 @@ impl Family<'_> {
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
         self.line("", labels, None, value);
         self
+    }
+
+    /// One summary, without quantiles.
+    pub fn summary_sample(&mut self, count: u64, sum: f64) {
+        self.line("_sum", &[], None, sum);
+        self.line("_count", &[], None, count as f64);
     }
 
     /// One histogram.
@@ -115,6 +126,7 @@ mod tests {
         };
         text.histogram("d_seconds", "Help.")
             .histogram_sample(&[("p", "run")], &sample);
+        text.summary("s_seconds", "Help.").summary_sample(3, 0.5);
         let expected = r#"# HELP dynamic_mcp_up Help.
 # TYPE dynamic_mcp_up gauge
 dynamic_mcp_up 1
@@ -127,6 +139,10 @@ dynamic_mcp_d_seconds_bucket{p="run",le="0.5"} 1
 dynamic_mcp_d_seconds_bucket{p="run",le="+Inf"} 2
 dynamic_mcp_d_seconds_sum{p="run"} 1.25
 dynamic_mcp_d_seconds_count{p="run"} 2
+# HELP dynamic_mcp_s_seconds Help.
+# TYPE dynamic_mcp_s_seconds summary
+dynamic_mcp_s_seconds_sum 0.5
+dynamic_mcp_s_seconds_count 3
 "#;
         assert_eq!(text.finish(), expected);
     }

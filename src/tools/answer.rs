@@ -4,9 +4,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::failure::Failure;
+use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
 
 /// The result of `tools/call` (MCP 2026-07-28, `CallToolResult`), before a protocol revision shapes
@@ -19,10 +21,18 @@ pub struct ToolAnswer {
     pub structured_content: Option<JsonText>,
     /// Whether the call failed.
     pub is_error: bool,
+    /// The image that code ran in, where it did.
+    pub image: Option<UsedImage>,
 }
 
 fn text_blocks(text: &str) -> JsonText {
-    JsonText::from_value(&json!([{ "type": "text", "text": text }]))
+    #[derive(Serialize)]
+    struct Block<'a> {
+        r#type: &'static str,
+        text: &'a str,
+    }
+    let r#type = "text";
+    JsonText::from_value(&[Block { r#type, text }])
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -36,6 +46,7 @@ impl ToolAnswer {
             content: text_blocks(text),
             structured_content: None,
             is_error: false,
+            image: None,
         }
     }
 
@@ -45,6 +56,7 @@ impl ToolAnswer {
             content: text_blocks(value.text()),
             structured_content: Some(value),
             is_error: false,
+            image: None,
         }
     }
 
@@ -64,6 +76,7 @@ impl ToolAnswer {
             content,
             structured_content: None,
             is_error: false,
+            image: None,
         }
     }
 
@@ -92,6 +105,7 @@ impl ToolAnswer {
             content: text_blocks(&failure_text(failure)),
             structured_content: Some(JsonText::from_value(&structured)),
             is_error: true,
+            image: None,
         }
     }
 

@@ -2,11 +2,10 @@
 //! be written, and changes of tools between their beginning and their end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Tools;
 use super::answer::ToolAnswer;
-use super::call::{CallContext, Execution, refused};
+use super::call::{CallContext, Execution, Ran, refused};
 use crate::audit::{Act, ActResult, Action, Actor, CodeDigest, Details, Event, Unaudited};
 use crate::auth::Denied;
 use crate::domain::failure::{Failure, FailureKind};
@@ -133,15 +132,16 @@ impl Tools {
 pub(super) fn end_run(
     act: Act,
     answer: Result<ToolAnswer, Failure>,
-    duration: Duration,
+    ran: &Ran,
 ) -> Result<ToolAnswer, Failure> {
     let (result, outcome) = match &answer {
         Ok(_) => (ActResult::Success, "ok"),
         Err(failure) => (act_result(failure), failure.kind.as_str()),
     };
     let details = Details::Ran {
-        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
         outcome,
+        image: ran.image.clone(),
     };
     match act.finish(result, details) {
         Ok(()) => answer,

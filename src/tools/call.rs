@@ -13,7 +13,7 @@ use crate::audit::Action;
 use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::image::ImageRef;
+use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::json::JsonText;
 use crate::domain::run::{Cancel, Job, Observer};
 use crate::domain::tool::{Definition, Tool};
@@ -135,6 +135,14 @@ pub(super) struct Execution<'a> {
     pub(super) sandbox: Option<&'a Sandbox>,
 }
 
+/// What is known of a run, however it ended.
+#[derive(Default)]
+pub(super) struct Ran {
+    /// Zero where nothing ran.
+    pub(super) duration: Duration,
+    pub(super) image: Option<UsedImage>,
+}
+
 impl Tools {
     /// Calls a tool by either spelling of its name.
     ///
@@ -245,10 +253,10 @@ impl Tools {
     /// Runs code: rate, slot, sandbox, result.
     pub(super) fn execute(&self, context: &CallContext<'_>, execution: &Execution<'_>) -> Called {
         let began = Instant::now();
-        let mut ran = Duration::ZERO;
+        let mut ran = Ran::default();
         let outcome = self.execute_once(context, execution, &mut ran);
         self.metrics.observe_phase(Phase::Total, began.elapsed());
-        match outcome {
+        let mut called = match outcome {
             Ok(answer) => Called::answered(execution.kind, answer),
             Err(failure) => {
                 log::debug!(
@@ -258,16 +266,18 @@ impl Tools {
                     context.caller.principal().subject,
                     failure.kind.as_str()
                 );
-                Called::failed(execution.kind, &failure, ran)
+                Called::failed(execution.kind, &failure, ran.duration)
             }
-        }
+        };
+        called.answer.image = ran.image;
+        called
     }
 
     fn execute_once(
         &self,
         context: &CallContext<'_>,
         execution: &Execution<'_>,
-        ran: &mut Duration,
+        ran: &mut Ran,
     ) -> Result<ToolAnswer, Failure> {
         self.refuse_when_draining()?;
         let definition = execution.definition;
@@ -301,7 +311,7 @@ impl Tools {
         context: &CallContext<'_>,
         execution: &Execution<'_>,
         job: &Job,
-        ran: &mut Duration,
+        ran: &mut Ran,
     ) -> Result<ToolAnswer, Failure> {
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
@@ -316,12 +326,15 @@ impl Tools {
             }
         };
         drop(slot);
-        *ran = ended.duration;
+        *ran = Ran {
+            duration: ended.duration,
+            image: ended.image,
+        };
         self.observe_run(began, ended.duration);
         let returned = ended.outcome;
         let answer = returned
             .and_then(|returned| shape_result(execution.definition, returned, ended.duration));
-        end_run(act, answer, ended.duration)
+        end_run(act, answer, ran)
     }
 }
 
@@ -344,6 +357,7 @@ pub(super) fn refused(refusal: Refusal) -> Failure {
     let (kind, retry) = match refusal {
         Refusal::Busy { retry_after_ms } => (FailureKind::Busy, retry_after_ms),
         Refusal::RateLimited { retry_after_ms } => (FailureKind::RateLimited, retry_after_ms),
+        Refusal::Cancelled => return Failure::new(FailureKind::Cancelled, refusal.to_string()),
     };
     Failure::new(kind, refusal.to_string()).retry_after(retry)
 }

@@ -12,7 +12,7 @@ use super::{Tools, UnknownTool};
 use crate::auth::Caller;
 use crate::config::NameStyle;
 use crate::domain::json::JsonText;
-use crate::domain::tool::{Tool, underscored};
+use crate::domain::tool::{Tool, is_spelling, underscored};
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, `Tool`).
 #[derive(Clone, Debug, Serialize)]
@@ -59,7 +59,7 @@ impl Tools {
     /// Every tool that `caller` may call, sorted by name.
     pub fn list(&self, caller: &Caller) -> Vec<ListedTool> {
         let snapshot = self.store.snapshot();
-        let shows_admin = self.authority.shows_admin_acts(caller);
+        let shows_admin = self.shows_admin_acts(caller);
         let visible = |tool: &&BuiltIn| shows_admin || !matches!(tool.access, Access::Admin(_));
         let built_in = self.builtins.iter().filter(visible).map(|tool| ListedTool {
             name: self.listed_name(tool.name),
@@ -89,6 +89,12 @@ impl Tools {
         list
     }
 
+    /// Whether [`Tools::list`] shows `caller` the acts of admins: all that it depends on beside the
+    /// registry.
+    pub fn shows_admin_acts(&self, caller: &Caller) -> bool {
+        self.authority.shows_admin_acts(caller)
+    }
+
     /// The input schema that the author of a dynamic tool gave it.
     pub fn author_schema(&self, name: &str) -> Option<JsonText> {
         match self.resolve(name).ok()? {
@@ -111,10 +117,8 @@ impl Tools {
 
     /// The tool that a name means, in either spelling. Built-ins come first.
     pub(super) fn resolve(&self, name: &str) -> Result<Resolved<'_>, UnknownTool> {
-        let built_in = self
-            .builtins
-            .iter()
-            .find(|tool| tool.name == name || underscored(tool.name) == name);
+        let mut built_ins = self.builtins.iter();
+        let built_in = built_ins.find(|tool| is_spelling(name, tool.name));
         if let Some(tool) = built_in {
             return Ok(Resolved::BuiltIn(tool));
         }

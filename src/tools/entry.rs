@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Tools;
-use super::call::CallContext;
+use super::call::{CallContext, refused};
 use crate::base::deadline::Deadline;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::guard::Slot;
+use crate::guard::{Refusal, Slot};
 use crate::metrics::Phase;
 
 /// When to try again while this server goes and another one comes, in milliseconds.
@@ -23,8 +23,12 @@ impl Tools {
         acquire: Deadline,
     ) -> Result<Slot, Failure> {
         self.guard
-            .enter(context.caller.principal(), acquire)
-            .map_err(|refusal| self.rejected(context, scope, refusal))
+            .enter(context.caller.principal(), acquire, context.cancel)
+            .map_err(|refusal| match refusal {
+                // Nothing was refused: nobody waits any more.
+                Refusal::Cancelled => refused(refusal),
+                refusal => self.rejected(context, scope, refusal),
+            })
     }
 
     /// Refuses what would begin while the server goes.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dynamic_mcp::domain::image::ImageRef;
 use serde_json::{Value, json};
 
-use crate::support::engine::await_that;
+use crate::support::daemon;
+use crate::support::engine::{await_that, patience};
 use crate::support::http::{call_body, failure};
 use crate::support::server::{Folder, Server, run, stderr, stdout};
 
@@ -51,6 +53,31 @@ fn verify(folder: &Folder, more: &[&str]) -> (Option<i32>, String) {
     line.extend(more);
     let output = run(folder, &[], &line);
     (output.status.code(), stdout(&output) + &stderr(&output))
+}
+
+/// A failed run ran in it, too; what never ran did not.
+#[test]
+fn the_image_that_ran_is_in_the_result_and_in_the_log() {
+    let image = ImageRef::parse("node:lts-slim").unwrap();
+    let id = daemon().image(&image, patience()).unwrap().unwrap().id;
+    let expected = json!({ "name": "node:lts-slim", "id": id });
+    let mut server = Server::start(&[ON]);
+    let folder = server.folder.clone();
+    let codes = ["return 1", "throw new Error('x')", "return 1n"];
+    for code in codes {
+        let result = server.call("run_js_ephemeral", json!({ "code": code }));
+        assert_eq!(result["_meta"]["dynamic-mcp/image"], expected, "{result}");
+    }
+    let refused = json!({ "code": "return 1", "image": "other:1" });
+    let result = server.call("run_js_ephemeral", refused);
+    assert_eq!(result.get("_meta"), None, "{result}");
+    server.stop();
+    let mut lines = lines_of_acts(&folder);
+    lines.retain(|line| line["details"]["phase"] == "outcome");
+    assert_eq!(lines.len(), codes.len());
+    for line in lines {
+        assert_eq!(line["details"]["image"], expected, "{line}");
+    }
 }
 
 fn whole(folder: &Folder) -> String {
@@ -327,4 +354,79 @@ fn a_registry_that_others_changed_is_written() {
     await_that("the line of the other server", || refreshed(&two));
     first.stop();
     second.stop();
+}
+
+#[test]
+fn an_import_is_audited_tool_by_tool_or_not_made() {
+    let folder = Folder::new();
+    let file = |code: &str| {
+        let time = "2026-07-28T12:00:00.000Z";
+        let one = |name: &str, code: &str| {
+            json!({ "name": name, "description": "d", "code": code, "revision": 1,
+                "createdAt": time, "updatedAt": time })
+        };
+        let tools = json!([
+            one("import.one", code),
+            one("import.two", "return 'needle-two'")
+        ]);
+        let text = json!({ "version": 1, "tools": tools }).to_string();
+        fs::write(folder.path().join("in.json"), text).unwrap();
+    };
+    let import = |more: &[&str]| {
+        let line = [&["tools", "import", "in.json"], more].concat();
+        run(&folder, &[ON], &line)
+    };
+    file("return 'needle-one'");
+    assert_eq!(
+        stdout(&import(&[])),
+        "2 tools added, 0 replaced, 0 unchanged\n"
+    );
+    assert_eq!(import(&[]).status.code(), Some(0), "nothing changes");
+    file("return 'needle-new'");
+    assert_eq!(import(&[]).status.code(), Some(1), "a collision");
+    assert_eq!(import(&["replace"]).status.code(), Some(0));
+    let expected = [
+        "server.start success",
+        "dynamic.tool.create success",
+        "dynamic.tool.create success",
+        "server.stop success",
+        "server.start success",
+        "server.stop success",
+        "server.start success",
+        "server.stop success",
+        "server.start success",
+        "dynamic.tool.update success",
+        "server.stop success",
+    ];
+    assert_eq!(acts(&folder), expected);
+    let lines = lines(&folder);
+    assert_eq!(lines[1]["actor"]["client"], "tools import");
+    assert_eq!(
+        (&lines[1]["target"], &lines[9]["target"]),
+        (&json!("import.one"), &json!("import.one"))
+    );
+    assert!(
+        lines[9]["details"]["digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    assert!(!fs::read_to_string(log(&folder)).unwrap().contains("needle"));
+    assert!(whole(&folder).starts_with("whole: 11 lines"));
+
+    // A server writes to that log: whoever changes its tools needs a log as well.
+    let server = Server::start_in(&folder, &[ON]);
+    file("return 'needle-last'");
+    let refused = import(&["replace"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("has a writer already"),
+        "{refused:?}"
+    );
+    let tool = server.call("dynamic.tool.get", json!({ "name": "import.one" }));
+    let code = &tool["structuredContent"]["tool"]["code"];
+    assert_eq!(*code, "return 'needle-new'");
+    let own = [ON, ("MCP_AUDIT_FILE", "import.log")];
+    let done = run(&folder, &own, &["tools", "import", "in.json", "replace"]);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
 }

@@ -202,7 +202,7 @@ fn peers_that_are_not_docker() {
         ),
         (
             body("{\"ApiVersion\":\"2.1\",\"MinAPIVersion\":\"2.0\"}"),
-            "Engine API 2.1",
+            "Engine API 2.0 and newer alone",
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(),

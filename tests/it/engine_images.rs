@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::domain::failure::FailureKind;
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use crate::support::daemons::request_shared;
 use crate::support::engine::{
-    Fixture, Runs as _, await_that, failure_text, image, job, patience, settings,
+    Fixture, Runs as _, await_that, failure_text, image, job, outcome_text, patience, settings,
 };
 use crate::support::{daemon, provided};
 
@@ -151,10 +152,72 @@ fn an_image_by_its_digest() {
     );
     forget_image(&name);
     let fixture = Fixture::start(with_image(&name, PullPolicy::Missing));
+    let mut ended = None;
     await_that("the image is pulled", || {
-        fixture.run(&job("return 1", "{}")).outcome.is_ok()
+        let run = fixture.run(&job("return 1", "{}"));
+        let done = run.outcome.is_ok();
+        ended = Some(run);
+        done
     });
+    let image = ended.unwrap().image.unwrap();
+    assert_eq!((&image.name, image.digest.as_deref()), (&name, digest));
     forget_image(&name);
+}
+
+/// Which image the parked containers are of is known from the ids of runs: each takes one.
+#[test]
+fn a_tag_that_moves_is_followed_by_what_is_parked() {
+    let own = OwnImage::new();
+    let (name, tag) = own.0.split_once(':').unwrap();
+    let id_of = |name: &str| {
+        daemon()
+            .image(&image(name), patience())
+            .unwrap()
+            .unwrap()
+            .id
+    };
+    let move_to = |target: &str| {
+        let path = format!("/images/{target}/tag?repo={name}&tag={tag}");
+        request_shared("POST", &path, b"");
+        id_of(target)
+    };
+    let first = move_to("node:lts-slim");
+    let fixture = Fixture::start(EngineSettings {
+        warm_pool: 2,
+        ..with_image(&own.0, PullPolicy::Never)
+    });
+    let counts = || fixture.engine.pool_counts();
+    let ran_in = || {
+        await_that("two are parked", || counts().parked == 2);
+        let hits = counts().hits;
+        let ended = fixture.run(&job("return process.getuid()", "{}"));
+        assert_eq!(counts().hits, hits + 1);
+        (outcome_text(&ended.outcome), ended.image.unwrap().id)
+    };
+    assert_eq!(ran_in(), ("1000".to_owned(), first));
+    await_that("two are parked", || counts().parked == 2);
+    assert!(counts().refills >= 2 && counts().refill_time > Duration::ZERO);
+    assert!(counts().oldest > Duration::ZERO);
+
+    // Nobody calls meanwhile.
+    let parked: Vec<_> = fixture.containers();
+    let second = move_to("node-user:1");
+    await_that("the parked ones are replaced", || {
+        let now = fixture.containers();
+        now.iter().all(|one| !parked.contains(one)) && counts().parked == 2
+    });
+    assert_eq!(ran_in(), ("4242".to_owned(), second));
+
+    // And once there is no such image, none of it is left.
+    own.remove();
+    await_that("nothing is parked", || counts().parked == 0);
+    let failure = fixture.failure("return 1");
+    assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
+    let mend = "MCP_SANDBOX_PULL_POLICY";
+    assert!(failure.message.contains(mend), "{failure:?}");
+    move_to("node:lts-slim");
+    await_that("it is back", || counts().parked == 2);
+    own.remove();
 }
 
 #[test]
@@ -269,11 +332,8 @@ fn an_image_removed_under_it_is_missed_at_once() {
     let fixture = Fixture::start(with_image(&own.0, PullPolicy::Never));
     assert!(fixture.engine.probe_image(patience()).ready);
     own.remove();
-    for _ in 0..2 {
-        let failure = fixture.failure("return 1");
-        assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
-    }
     let failure = fixture.failure("return 1");
+    assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
     assert!(
         failure.message.contains("MCP_SANDBOX_PULL_POLICY"),
         "{failure:?}"

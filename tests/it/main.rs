@@ -12,6 +12,7 @@ mod audit;
 mod auth;
 mod clients;
 mod dependencies;
+mod docker_daemons;
 mod docker_errors;
 mod docker_suite;
 mod docker_tls;

@@ -45,6 +45,7 @@ impl Engine for Defective {
         Ended {
             outcome: Ok(Returned::Value(JsonText::from_value(&json!(42)))),
             duration: Duration::ZERO,
+            image: None,
         }
     }
 

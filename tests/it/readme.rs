@@ -175,6 +175,39 @@ fn the_kinds_of_failure_are_all_named() {
     assert_eq!(named, FailureKind::ALL.map(FailureKind::as_str));
 }
 
+/// Each profile lists what the table says, to those whom it says.
+#[test]
+fn the_built_ins_are_all_named() {
+    let rows = table("| tool | profile | for | what it does |");
+    let named = |fits: &dyn Fn(&[String]) -> bool| -> BTreeSet<String> {
+        let rows = rows.iter().filter(|row| fits(row));
+        rows.flat_map(|row| row[0].split(", "))
+            .map(|name| name.trim_matches('`').to_owned())
+            .collect()
+    };
+    let listed = |settings: &[(&str, &str)], reply: &dyn Fn(&Server) -> Value| {
+        let list = reply(&Server::start(settings));
+        let tools = list["result"]["tools"].as_array().unwrap().clone();
+        let names = tools
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap().to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    let to_admins = |server: &Server| server.rpc("tools/list", &json!({}));
+    assert_eq!(listed(&[], &to_admins), named(&|row| row[1] == "both"));
+    let enterprise = ("MCP_PROFILE", "enterprise");
+    assert_eq!(listed(&[enterprise], &to_admins), named(&|_| true));
+    // Who sent a wrong token is no admin, and cannot become one by an argument.
+    let to_others = |server: &Server| {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+        let fields = [("x-mcp-admin-token", "no-admin-at-all")];
+        server.connect().post(&fields, body).json()
+    };
+    let token = ("MCP_ADMIN_TOKEN", "the-token-of-an-admin");
+    let for_others = named(&|row| row[2] == "everybody");
+    assert_eq!(listed(&[enterprise, token], &to_others), for_others);
+}
+
 #[test]
 fn the_settings_are_those_of_the_program() {
     let text = readme();

@@ -278,6 +278,13 @@ fn starts_that_fail_say_why_and_leave_nothing() {
             ("MCP_DYNAMIC_STORE", "/dev/null/tools.json"),
             ["/dev/null/tools.json", "directory"],
         ),
+        (
+            ("MCP_SANDBOX_RUNTIME", "no-such-runtime"),
+            [
+                "no container runtime no-such-runtime (MCP_SANDBOX_RUNTIME)",
+                "it has: io.containerd.runc.v2, io.containerd.runtime.v1.linux, runc",
+            ],
+        ),
     ] {
         let folder = Folder::new();
         let output = run(&folder, &[setting], &[]);
@@ -472,6 +479,14 @@ fn metrics_are_well_formed_count_and_name_nothing_foreign() {
         ("dynamic_mcp_process_threads ", 64.0),
     ] {
         assert!(server.metric(series) >= least, "{series} in {text}");
+    }
+    for series in [
+        "pool_oldest_parked_seconds",
+        "pool_refill_seconds_count",
+        "dependency_installs_total{result=\"failed\"}",
+        "dependency_install_seconds_count",
+    ] {
+        assert!(text.contains(&format!("\ndynamic_mcp_{series} ")), "{text}");
     }
     assert_promtool_is_content(&text);
     let packed = connection.exchange(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::chain;
+use crate::domain::image::UsedImage;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/audit.jsonl");
 
@@ -31,6 +32,11 @@ fn act_out(audit: &Audit) {
     let ran = Details::Ran {
         duration_ms: 12,
         outcome: "ok",
+        image: Some(UsedImage {
+            name: "node:lts-slim".to_owned(),
+            id: format!("sha256:{}", "01".repeat(32)),
+            digest: None,
+        }),
     };
     exec("math.add").finish(ActResult::Success, ran).unwrap();
     drop(exec("math.add"));

@@ -150,6 +150,7 @@ mod tests {
             is_podman: false,
             labels: BTreeMap::from([("dynamic-mcp.owner".to_owned(), "me".to_owned())]),
             layers_volume: "dynamic-mcp-layers".to_owned(),
+            runtime: None,
         };
         let roles = [Role::Prepare, Role::Install, Role::Tidy].map(|role| {
             let mut spec = installer_spec(role, "default", &variables);

@@ -18,7 +18,7 @@ use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 use crate::engine::checker::Checkers;
 use crate::engine::conversation::await_ready;
-use crate::engine::forge::{Forge, ReadyCell};
+use crate::engine::forge::{Forge, ReadyCell, Standing};
 use crate::engine::labels::Kind;
 use crate::engine::one_shot::{Place, run_once};
 use crate::engine::pool::{Pool, PoolCounts};
@@ -121,7 +121,7 @@ impl JailEngine {
     fn acquire(&self, job: &Job, acquire: Deadline) -> Result<ReadyCell, Failure> {
         self.admit(job.image.as_ref(), &job.dependencies)?;
         let image = &self.forge.settings.default_image;
-        match self.pool.take(image) {
+        match self.pool.take(image, None) {
             Some(parked) => Ok(parked),
             None => self
                 .forge
@@ -228,6 +228,10 @@ impl Forge for JailForge {
             )),
             _ => Ok(default.clone()),
         }
+    }
+
+    fn look(&self, _: &ImageRef, _: Deadline) -> Standing {
+        Standing::For(None)
     }
 
     fn make(

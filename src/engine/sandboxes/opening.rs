@@ -1,5 +1,5 @@
-//! How a sandbox comes to be, and that there are never more than there may be: not here, however many
-//! are being made at once, and not with other servers of the installation on the same daemon.
+//! How a sandbox comes to be, and that there are never more than there may be: not here, however
+//! many are being made at once, and not with other servers of the installation on the daemon.
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use crate::domain::run::Cancel;
 use crate::engine::container_spec::User;
 use crate::engine::conversation::{await_ready, cancelled};
 use crate::engine::docker_cell::DockerCell;
+use crate::engine::docker_engine::used_image;
 use crate::engine::images::unavailable;
 use crate::engine::labels::Kind;
 
@@ -49,7 +50,12 @@ impl Sandboxes {
         let key = &self.settings.key;
         variables.labels = key.labels(owner, id, name.as_str(), user, timeout);
         let spec = sandbox_spec(self.settings.idle, &variables);
-        let created = DockerCell::create(&self.forge.daemon, &self.forge.disposal, &spec);
+        let created = DockerCell::create(
+            &self.forge.daemon,
+            &self.forge.disposal,
+            used_image(name.as_str(), &found),
+            &spec,
+        );
         let mut cell = created.map_err(|error| {
             if error.is_not_found() {
                 self.forge.images.forget(&name);

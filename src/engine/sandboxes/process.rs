@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::keeper::{Held, idle};
 use super::{ended_meanwhile, gone, trouble};
 use crate::base::deadline::Deadline;
-use crate::docker::{Attached, Command, Daemon, DockerError};
+use crate::docker::{Attached, Command, Daemon, DockerError, State};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::engine::cell::{Cell, Exit, Heard, Output};
 use crate::engine::container_spec::MAX_PROCESSES;
@@ -22,6 +22,8 @@ const END_ALL: &[&str] = &["sh", "-c", "kill -9 -1"];
 const KILLED: i64 = 137;
 /// What the daemon gives a process that the runtime could not start.
 const NOT_STARTED: i64 = 126;
+/// A keeper that lives answers sooner; a slow one is not taken for dead.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(1);
 /// Bound on ending all.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at whether a process has ended.
@@ -98,12 +100,20 @@ impl Inside {
             Ok(exit) => exit,
             Err(error) => return Err(meanwhile(&error)),
         };
-        // By itself, or together with the whole sandbox, which the daemon may not know yet.
-        let is_odd = matches!(exit, Some(KILLED | NOT_STARTED));
-        if is_odd && idle(&self.daemon, &self.container, deadline).is_err() {
-            return Err(ended_meanwhile());
+        match matches!(exit, Some(KILLED | NOT_STARTED)) && self.has_ended(deadline) {
+            true => Err(ended_meanwhile()),
+            false => Ok(exit),
         }
-        Ok(exit)
+    }
+
+    /// Whether the whole sandbox has ended, which the daemon itself may not know yet.
+    fn has_ended(&self, deadline: Deadline) -> bool {
+        let runs = || {
+            let state = self.daemon.container_state(&self.container, deadline);
+            matches!(state, Ok(State::Running))
+        };
+        let patience = deadline.or_earlier(Deadline::after(KEEPER_PATIENCE));
+        !runs() || (idle(&self.daemon, &self.container, patience).is_err() && !runs())
     }
 
     /// Waits for a process's end.

@@ -61,6 +61,7 @@ mod tests {
             is_podman: false,
             labels: BTreeMap::from([("dynamic-mcp.owner".to_owned(), "us".to_owned())]),
             layers_volume: "dynamic-mcp-layers".to_owned(),
+            runtime: None,
         }
     }
 

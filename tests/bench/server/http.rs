@@ -15,11 +15,31 @@ impl<S: Read + Write> Connection<S> {
     }
 
     pub(crate) fn request(&mut self, method: &str, target: &str, body: &str) -> (u16, String) {
-        let headers = [
+        self.exchange(method, target, &[], body)
+    }
+
+    pub(crate) fn post(
+        &mut self,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String) {
+        self.exchange("POST", target, fields, body)
+    }
+
+    fn exchange(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String) {
+        let usual = [
             ("Host", "localhost"),
             ("Content-Type", "application/json"),
             ("Accept", "application/json, text/event-stream"),
         ];
+        let headers = [&usual, fields].concat();
         write_request(self.0.get_mut(), method, target, &headers, body.as_bytes()).unwrap();
         let head = read_head(&mut self.0).unwrap();
         let body = Body::new(&mut self.0, &head).unwrap();

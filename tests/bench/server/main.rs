@@ -1,7 +1,7 @@
 //! How fast the server is, as ratios to what cannot be avoided and to its peers, in one run on one
 //! machine. Reports, asserts nothing; `../README.md` says how to read it.
 //!
-//!     cargo bench --bench server [latency] [throughput] [cycles]
+//!     cargo bench --bench server [latency] [throughput] [auth] [cycles]
 //!
 //! Needs a Docker daemon with `node:lts-slim` (`DOCKER_HOST`), and `wrk` for the throughput.
 
@@ -15,6 +15,7 @@
     missing_docs
 )]
 
+mod auth;
 mod cycles;
 mod floor;
 mod http;
@@ -34,6 +35,9 @@ fn main() {
     }
     if wanted("throughput") {
         throughput::report();
+    }
+    if wanted("auth") {
+        auth::report();
     }
     if wanted("cycles") {
         cycles::report();

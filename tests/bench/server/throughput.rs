@@ -25,8 +25,7 @@ struct Measured {
 
 pub(crate) fn report() {
     println!("\n## Cheap calls a second\n");
-    if Command::new("wrk").arg("-v").output().is_err() {
-        println!("wrk is not installed: apt-get install wrk");
+    if !has_wrk() {
         return;
     }
     let ours = Server::ours(&[("MCP_HTTP_MAX_CONNECTIONS_PER_IP", "1000")]);
@@ -48,14 +47,30 @@ pub(crate) fn report() {
             if method == "tools/call" {
                 servers.push(("axum, echo alone", &axum));
             }
-            compare(method, &params, clients, &servers);
+            compare(method, &params, clients, &servers, &[]);
         }
     }
     let _ = std::fs::remove_file(list);
 }
 
-fn compare(method: &str, params: &Value, clients: u32, servers: &[(&str, &Server)]) {
-    let script = Script::new(method, params);
+/// Whether `wrk` is here; says so if not.
+pub(crate) fn has_wrk() -> bool {
+    let found = Command::new("wrk").arg("-v").output().is_ok();
+    if !found {
+        println!("wrk is not installed: apt-get install wrk");
+    }
+    found
+}
+
+/// Prints the best round of each server, and its ratio to the first one's.
+pub(crate) fn compare(
+    method: &str,
+    params: &Value,
+    clients: u32,
+    servers: &[(&str, &Server)],
+    fields: &[(&str, &str)],
+) {
+    let script = Script::new(method, params, fields);
     let mut best: Vec<Option<Measured>> = servers.iter().map(|_| None).collect();
     for _ in 0..ROUNDS {
         for ((_, server), best) in servers.iter().zip(&mut best) {
@@ -84,7 +99,7 @@ fn compare(method: &str, params: &Value, clients: u32, servers: &[(&str, &Server
 struct Script(std::path::PathBuf);
 
 impl Script {
-    fn new(method: &str, params: &Value) -> Self {
+    fn new(method: &str, params: &Value, fields: &[(&str, &str)]) -> Self {
         let mut params = params.clone();
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -92,7 +107,7 @@ impl Script {
         });
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let name = params["name"].as_str().unwrap_or_default();
-        let script = format!(
+        let mut script = format!(
             "wrk.method = 'POST'\nwrk.body = [==[{body}]==]\n\
              wrk.headers['Content-Type'] = 'application/json'\n\
              wrk.headers['Accept'] = 'application/json, text/event-stream'\n\
@@ -100,6 +115,9 @@ impl Script {
              wrk.headers['Mcp-Method'] = '{method}'\n\
              if '{name}' ~= '' then wrk.headers['Mcp-Name'] = '{name}' end\n"
         );
+        for (field, value) in fields {
+            script += &format!("wrk.headers['{field}'] = '{value}'\n");
+        }
         let path = std::env::temp_dir().join(format!("bench-{}.lua", random_hex()));
         std::fs::write(&path, script).unwrap();
         Self(path)

@@ -42,6 +42,7 @@ pub(crate) fn settings() -> EngineSettings {
         nano_cpus: 1_000_000_000,
         max_output_bytes: 200_000,
         warm_pool: 0,
+        runtime: None,
         dependencies: dependencies(NpmConfig::default()),
         sandboxes: SandboxSettings {
             idle: Duration::from_secs(120),

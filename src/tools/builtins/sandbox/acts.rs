@@ -22,7 +22,7 @@ use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::audited::end_run;
 use crate::tools::builtins::read;
-use crate::tools::call::{CallContext, Called, Execution};
+use crate::tools::call::{CallContext, Called, Execution, Ran};
 
 fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::InvalidArguments, message)
@@ -151,7 +151,11 @@ fn exec_once(
         }))),
     };
     *executed = Some(ended);
-    end_run(act, answer, duration)
+    let ran = Ran {
+        duration,
+        image: None,
+    };
+    end_run(act, answer, &ran)
 }
 
 fn timeout_ms(tools: &Tools, sandbox: &Sandbox, given: Option<u64>) -> u64 {
