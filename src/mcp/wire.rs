@@ -28,8 +28,9 @@ pub(super) const SERVER_INFO: ServerInfo = ServerInfo {
     version: env!("CARGO_PKG_VERSION"),
 };
 
-#[derive(Serialize)]
-struct Meta {
+/// `_meta` of a result.
+#[derive(Serialize, Default)]
+struct Meta<'a> {
     #[serde(
         rename = "io.modelcontextprotocol/serverInfo",
         skip_serializing_if = "Option::is_none"
@@ -37,10 +38,11 @@ struct Meta {
     server_info: Option<ServerInfo>,
     /// The image that a call's code ran in, by name, id and digest.
     #[serde(rename = "dynamic-mcp/image", skip_serializing_if = "Option::is_none")]
-    image: Option<UsedImage>,
+    image: Option<&'a UsedImage>,
 }
 
-const META: Meta = Meta {
+/// What every result of the stateless era says of us.
+const META: Meta<'static> = Meta {
     server_info: Some(SERVER_INFO),
     image: None,
 };
@@ -56,18 +58,18 @@ pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Extra {
+struct Extra<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-    meta: Option<Meta>,
+    meta: Option<Meta<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_scope: Option<&'static str>,
 }
 
-impl Extra {
+impl Extra<'_> {
     fn of(era: Era, cacheable: bool) -> Self {
         let modern = era == Era::Modern;
         Self {
@@ -90,16 +92,12 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
         #[serde(flatten)]
-        extra: Extra,
+        extra: Extra<'a>,
     }
     let structured = answer.structured_content.as_ref();
     let mut extra = Extra::of(era, false);
     if let Some(image) = &answer.image {
-        let server_info = extra.meta.and_then(|meta| meta.server_info);
-        extra.meta = Some(Meta {
-            server_info,
-            image: Some(image.clone()),
-        });
+        extra.meta.get_or_insert_default().image = Some(image);
     }
     let wire = Wire {
         content: &answer.content,
@@ -126,7 +124,7 @@ pub(super) fn list_result<T: Serialize>(
         #[serde(skip_serializing_if = "Option::is_none")]
         next_cursor: Option<String>,
         #[serde(flatten)]
-        extra: Extra,
+        extra: Extra<'static>,
     }
     let wire = Wire {
         items: BTreeMap::from([(name, items)]),

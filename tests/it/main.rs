@@ -30,6 +30,8 @@ mod ops;
 mod panic_fence;
 mod postgres;
 mod postgres_faults;
+mod postgres_identity;
+mod postgres_outages;
 mod postgres_servers;
 mod readme;
 mod resources;
