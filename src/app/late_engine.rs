@@ -13,7 +13,7 @@ use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
-use crate::engine::{Check, Engine, Owners, PoolCounts, Sandboxes};
+use crate::engine::{Check, Engine, InstallCounts, Owners, PoolCounts, Sandboxes};
 
 /// The engine that the settings ask for, once it is needed.
 pub(super) struct LateEngine {
@@ -132,6 +132,11 @@ impl Engine for LateEngine {
     fn pool_counts(&self) -> PoolCounts {
         let started = self.started.get();
         started.map_or_else(PoolCounts::default, |engine| engine.pool_counts())
+    }
+
+    fn install_counts(&self) -> InstallCounts {
+        let started = self.started.get();
+        started.map_or_else(InstallCounts::default, |engine| engine.install_counts())
     }
 
     fn tidy(&self, deadline: Deadline) -> usize {

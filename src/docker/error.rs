@@ -10,6 +10,11 @@ use crate::base::http1;
 use crate::base::text::clip;
 use crate::base::tls::tls_error;
 
+/// The system's words for a full disk (strerror(3)), which daemons pass on.
+const NO_SPACE: &str = "no space left on device";
+const MAKE_SPACE: &str =
+    "; make space on the daemon's disk (docker system df, docker system prune)";
+
 /// A daemon could not be reached, or did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DockerError {
@@ -99,6 +104,11 @@ impl DockerError {
         )
     }
 
+    /// Whether the daemon's disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Api { message, .. } if message.contains(NO_SPACE))
+    }
+
     /// Whether the thing asked for does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { status: 404, .. })
@@ -186,7 +196,11 @@ impl fmt::Display for DockerError {
                 super::version::NEWEST
             ),
             Self::Api { status, message } => {
-                write!(formatter, "the Docker daemon refused ({status}): {message}")
+                write!(formatter, "the Docker daemon refused ({status}): {message}")?;
+                match self.is_out_of_space() {
+                    true => formatter.write_str(MAKE_SPACE),
+                    false => Ok(()),
+                }
             }
             Self::Pull(message) => write!(
                 formatter,

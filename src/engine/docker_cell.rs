@@ -52,6 +52,7 @@ impl DockerCell {
         let attached = self.daemon.attach(&self.id, deadline);
         self.streams = Some(attached.map_err(late_or_away)?);
         self.daemon.start_container(&self.id, deadline).map_err(|error| match error {
+            full if full.is_out_of_space() => unavailable(&full),
             // The runtime could not execute the command at all.
             DockerError::Api { status: 400 | 404 | 500, message } => Failure::new(
                 FailureKind::Policy,

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use super::checker::Checkers;
 use super::container_spec::{User, Variables, container_spec};
 use super::conversation::await_ready;
-use super::dependencies::{DependencySettings, InstallerForge, Layers, Role, installer_spec};
+use super::dependencies::{
+    DependencySettings, InstallCounts, InstallerForge, Layers, Role, installer_spec,
+};
 use super::disposal::Disposal;
 use super::docker_cell::DockerCell;
 use super::forge::{Forge, ReadyCell, Standing};
@@ -207,6 +209,10 @@ impl Engine for DockerEngine {
 
     fn pool_counts(&self) -> PoolCounts {
         self.pool.counts()
+    }
+
+    fn install_counts(&self) -> InstallCounts {
+        self.layers.counts()
     }
 
     fn probe_image(&self, deadline: Deadline) -> Check {

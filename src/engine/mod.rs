@@ -26,7 +26,7 @@ use crate::domain::run::{Cancel, Ended, Job, Observer};
 use crate::domain::tool::Dependency;
 
 pub use crate::config::PullPolicy;
-pub use dependencies::{DependencySettings, LayerKey, PackagePolicy};
+pub use dependencies::{DependencySettings, InstallCounts, LayerKey, PackagePolicy};
 pub use docker_engine::{DockerEngine, EngineSettings};
 pub use pool::PoolCounts;
 pub use reaper::Owners;
@@ -91,6 +91,11 @@ pub trait Engine: Send + Sync {
 
     /// Sandboxes parked ahead of calls, and how many calls found one.
     fn pool_counts(&self) -> PoolCounts;
+
+    /// Installations of packages since the start.
+    fn install_counts(&self) -> InstallCounts {
+        InstallCounts::default()
+    }
 
     /// Periodic upkeep: removes what dead instances and expired runs left behind; how many.
     fn tidy(&self, deadline: Deadline) -> usize;

@@ -26,6 +26,7 @@ const MAX_TURNED_AWAY: usize = 64;
 pub(super) struct Door {
     listener: TcpListener,
     route: fn(&Head) -> usize,
+    spare_connections: usize,
     /// In the list of what is to be looked at again.
     pub(super) scheduled: bool,
     /// Accepting failed and is tried again by the clock.
@@ -44,6 +45,7 @@ impl Door {
         Ok(Self {
             listener,
             route: listen.route,
+            spare_connections: listen.spare_connections,
             scheduled: false,
             paused: false,
         })
@@ -71,8 +73,8 @@ impl EventLoop {
             match door.listener.accept() {
                 Ok((stream, address)) => {
                     door.paused = false;
-                    let route = door.route;
-                    self.admit_client(stream, address.ip().to_canonical(), route);
+                    let (route, spare) = (door.route, door.spare_connections);
+                    self.admit_client(stream, address.ip().to_canonical(), route, spare);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if concerns_one_connection(&error) => self.count_accept_error(),
@@ -130,11 +132,12 @@ impl EventLoop {
         mut stream: TcpStream,
         address: std::net::IpAddr,
         route: fn(&Head) -> usize,
+        spare: usize,
     ) {
         self.counters
             .connections_total
             .fetch_add(1, Ordering::Relaxed);
-        let standing = self.judge(address);
+        let standing = self.judge(address, spare);
         if let Err(refusal) = standing
             && self.turned_away >= MAX_TURNED_AWAY
         {
@@ -163,9 +166,9 @@ impl EventLoop {
     }
 
     /// Whether one more connection of `address` is within the limits; counts it if so.
-    fn judge(&mut self, address: std::net::IpAddr) -> Result<Standing, Refusal> {
+    fn judge(&mut self, address: std::net::IpAddr, spare: usize) -> Result<Standing, Refusal> {
         let within = self.clients.len() - self.turned_away;
-        if within >= self.limits.max_connections {
+        if within >= self.limits.max_connections.saturating_add(spare) {
             return Err(Refusal::TooManyConnections);
         }
         if self

@@ -84,6 +84,8 @@ pub struct Listen {
     pub listener: TcpListener,
     /// The index of the lane for a request; one that does not exist means the last.
     pub route: fn(&Head) -> usize,
+    /// Connections that it still takes when as many are open as the limits allow.
+    pub spare_connections: usize,
 }
 
 /// Told the number of a request (its `X-Gate-Request`) whose client closed its side while a private

@@ -5,6 +5,7 @@ use super::route::LANES;
 use crate::engine::Sandboxes;
 use crate::gate::Counters;
 use crate::metrics::exposition::Exposition;
+use crate::registry::DatabaseCounts;
 use std::sync::atomic::Ordering;
 
 /// Bytes of a memory page on Linux as `statm` counts them.
@@ -105,6 +106,16 @@ fn expose_pool(shared: &Shared, text: &mut Exposition) {
         "Time to make a sandbox ahead of calls.",
     )
     .summary_sample(counts.refills, counts.refill_time.as_secs_f64());
+    let installs = shared.services.engine.install_counts();
+    let (succeeded, failed) = (installs.succeeded, installs.failed);
+    text.counter("dependency_installs_total", "Installations of packages.")
+        .sample(&[("result", "ok")], succeeded as f64)
+        .sample(&[("result", "failed")], failed as f64);
+    text.summary(
+        "dependency_install_seconds",
+        "Time to install a set of packages.",
+    )
+    .summary_sample(succeeded + failed, installs.time.as_secs_f64());
 }
 
 fn expose_sandboxes(shared: &Shared, text: &mut Exposition) {
@@ -139,6 +150,28 @@ fn expose_registry(shared: &Shared, text: &mut Exposition) {
         "Since the registry was last compared with its store.",
     )
     .sample(&[], age.as_secs_f64());
+    if let Some(database) = shared.services.store.database() {
+        expose_database(database, text);
+    }
+}
+
+fn expose_database(counts: DatabaseCounts, text: &mut Exposition) {
+    text.gauge(
+        "registry_listener_connected",
+        "1 while other replicas' changes are heard.",
+    )
+    .sample(&[], f64::from(u8::from(counts.listening)));
+    text.gauge(
+        "postgres_pool_connections",
+        "Open connections of the pool to PostgreSQL.",
+    )
+    .sample(&[("state", "in_use")], f64::from(counts.in_use))
+    .sample(&[("state", "idle")], f64::from(counts.idle));
+    text.gauge(
+        "postgres_pool_waiting",
+        "Threads that wait for one of these connections.",
+    )
+    .sample(&[], counts.waiting as f64);
 }
 
 /// The issuer's keys, where callers need tokens.

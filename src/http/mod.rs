@@ -43,6 +43,9 @@ use runtime_dir::RuntimeDir;
 const OPS_WORKERS: usize = 2;
 /// Connections to the tool lane beyond its workers: the next request is there when one comes free.
 const SPARE_BACKENDS: usize = 4;
+/// Connections to the listener of the ops endpoints that find a place however many clients there
+/// are: a server that is full is alive.
+const SPARE_OPS_CONNECTIONS: usize = 16;
 /// Requests that may wait for a worker, each with its body buffered.
 const QUEUE_LENGTH: usize = 1024;
 
@@ -166,12 +169,16 @@ pub fn listen(config: &HttpConfig) -> Result<Listeners, HttpError> {
 
 /// Which listener's requests take which lanes.
 fn doors(listeners: Listeners) -> Vec<Listen> {
-    let listen = |listener, route| Listen { listener, route };
+    let listen = |listener, route, spare_connections| Listen {
+        listener,
+        route,
+        spare_connections,
+    };
     match listeners.ops {
-        None => vec![listen(listeners.main, route::lane)],
+        None => vec![listen(listeners.main, route::lane, 0)],
         Some(ops) => vec![
-            listen(listeners.main, route::tool_lane),
-            listen(ops, route::ops_lane),
+            listen(listeners.main, route::tool_lane, 0),
+            listen(ops, route::ops_lane, SPARE_OPS_CONNECTIONS),
         ],
     }
 }

@@ -86,6 +86,24 @@ pub trait ToolStore: Send + Sync {
 
     /// When the snapshot was last known to be what the store holds.
     fn last_checked(&self) -> Instant;
+
+    /// The connections to a database, where the tools are in one.
+    fn database(&self) -> Option<DatabaseCounts> {
+        None
+    }
+}
+
+/// Connections to the database now, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseCounts {
+    /// Of the pool, at work.
+    pub in_use: u32,
+    /// Of the pool, open and free.
+    pub idle: u32,
+    /// Threads that wait for one.
+    pub waiting: usize,
+    /// Whether other replicas' changes are heard.
+    pub listening: bool,
 }
 
 /// What an import does about a tool that is there with another definition.

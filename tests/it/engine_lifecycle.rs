@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use dynamic_mcp::base::clock::unix_millis;
@@ -277,65 +278,132 @@ fn count(folder: &str) -> usize {
     std::fs::read_dir(folder).unwrap().count()
 }
 
+/// Code that ends in all ways there are, and a time limit.
+const MIXED: [(&str, u64); 12] = [
+    ("return args", 30_000),
+    ("return 'x'.repeat(1e5)", 30_000),
+    (
+        "console.log('y'); return (await import('node:os')).hostname()",
+        30_000,
+    ),
+    ("throw new Error('x')", 30_000),
+    ("syntax error", 30_000),
+    ("return 1n", 30_000),
+    ("while (true) {}", 300),
+    ("process.exit(1)", 30_000),
+    ("while (true) process.stdout.write('x'.repeat(1e6))", 30_000),
+    ("await ctx.elicit('a')", 30_000),
+    ("await new Promise(() => {})", 30_000),
+    (
+        "const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))",
+        30_000,
+    ),
+];
+
+/// Numbers that look random and are the same each time (Knuth's MMIX).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = next.wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+/// All containers and volumes of a daemon, as its API lists them.
+fn all_of(own: &OwnDaemon) -> [usize; 2] {
+    let count = |path, what: &str| {
+        let answer = own.request("GET", path);
+        answer.matches(what).count()
+    };
+    [
+        count("/containers/json?all=1", "\"Id\":"),
+        count("/volumes", "\"Mountpoint\":"),
+    ]
+}
+
+/// Somebody stops containers in the middle of what they do, and the daemon stops and crashes.
 /// In a process of its own, for other tests have threads and files.
 #[test]
-fn fifty_mixed_runs_leave_no_container_thread_or_file() {
+fn many_runs_through_kills_and_restarts_leave_no_container_volume_thread_or_file() {
     if !plays_a_part() {
-        let name = "engine_lifecycle::fifty_mixed_runs_leave_no_container_thread_or_file";
+        let name = "engine_lifecycle::\
+                    many_runs_through_kills_and_restarts_leave_no_container_volume_thread_or_file";
         let output = another_process(&std::env::current_exe().unwrap(), name).output();
         crate::support::daemons::succeeded(name, &output.unwrap());
         return;
     }
-    let mixed: [(&str, u64); 10] = [
-        ("return args", 30_000),
-        ("throw new Error('x')", 30_000),
-        ("syntax error", 30_000),
-        ("return 1n", 30_000),
-        ("while (true) {}", 300),
-        ("process.exit(1)", 30_000),
-        ("while (true) process.stdout.write('x'.repeat(1e6))", 30_000),
-        ("await ctx.elicit('a')", 30_000),
-        ("await new Promise(() => {})", 30_000),
-        (
-            "const a = []; while (true) a.push(Buffer.alloc(1 << 24, 1))",
-            30_000,
-        ),
-    ];
-    let fixture = Fixture::new();
-    let run = |index: usize| {
-        let (code, millis) = mixed[index % mixed.len()];
-        let mut job = job(code, "{}");
-        job.timeout = Duration::from_millis(millis);
-        fixture.run(&job);
-    };
-    (0..mixed.len()).for_each(run);
-    fixture.engine.stop(patience());
+    let long = std::env::var_os("DYNAMIC_MCP_TEST_LONG").is_some();
+    let runs = if long { 10_000 } else { 200 };
+    let own = OwnDaemon::start("soak");
+    let daemon = own.client();
+    // The volume of layers is made with the first container, and stays.
+    Fixture::on(Arc::clone(&daemon), settings()).value("return 1");
+    await_that("its threads have ended", || count("/proc/self/task") <= 2);
     let (threads, files) = (count("/proc/self/task"), count("/proc/self/fd"));
-    let next = Mutex::new(0..50);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                loop {
-                    let Some(index) = next.lock().unwrap().next() else {
-                        return;
-                    };
-                    run(index);
+    let kept = all_of(&own);
+    assert_eq!(kept, [0, 1]);
+
+    let mut chosen = settings();
+    chosen.warm_pool = 2;
+    let fixture = Fixture::on(Arc::clone(&daemon), chosen);
+    let next = AtomicUsize::new(0);
+    let succeeded = AtomicUsize::new(0);
+    let work = |seed: u64| {
+        let mut dice = Dice(seed);
+        while next.fetch_add(1, Ordering::Relaxed) < runs {
+            // Most calls are quick; every third is one of all.
+            let (code, millis) = match dice.roll(3) {
+                0 => MIXED[dice.roll(MIXED.len())],
+                _ => MIXED[dice.roll(3)],
+            };
+            let mut job = job(code, "{}");
+            let millis = if dice.roll(10) == 0 { 50 } else { millis };
+            job.timeout = Duration::from_millis(millis);
+            match fixture.run(&job).outcome {
+                Ok(_) => {
+                    succeeded.fetch_add(1, Ordering::Relaxed);
                 }
-            });
+                Err(failure) if failure.kind == FailureKind::EngineUnavailable => {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..=4)
+            .map(|seed| scope.spawn(move || work(seed)))
+            .collect();
+        let mut dice = Dice(99);
+        let mut restarts = ["stop", "kill"].into_iter().cycle();
+        let mut due = runs / 3;
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            if next.load(Ordering::Relaxed) >= due {
+                own.act(restarts.next().unwrap());
+                own.act("start");
+                due += if long { 1000 } else { runs / 3 };
+            }
+            let found = fixture.containers();
+            if let Some(one) = found.get(dice.roll(found.len().max(1))) {
+                own.request("POST", &format!("/containers/{}/kill", one.id));
+            }
+            std::thread::sleep(Duration::from_millis(300));
         }
     });
-    fixture.engine.stop(patience());
-    assert_eq!(fixture.containers(), []);
+    let succeeded = succeeded.into_inner();
+    assert!(succeeded > runs / 3, "{succeeded} of {runs} runs succeeded");
+    assert_eq!(fixture.value("return 1"), "1");
+    drop(fixture);
+    assert_eq!(all_of(&own), kept);
     await_that("threads and files are as before", || {
         count("/proc/self/task") <= threads && count("/proc/self/fd") <= files
     });
-    let daemon = daemon();
-    drop(fixture);
-    let before = count("/proc/self/task");
     let engines: Vec<_> = (0..5).map(|_| start_engine(&daemon, settings())).collect();
-    assert!(count("/proc/self/task") > before);
+    assert!(count("/proc/self/task") > threads);
     drop(engines);
     await_that("threads end with their engine", || {
-        count("/proc/self/task") <= before
+        count("/proc/self/task") <= threads
     });
 }

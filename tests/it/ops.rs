@@ -82,3 +82,21 @@ fn a_taken_ops_port_is_a_start_that_fails() {
         "{text}"
     );
 }
+
+#[test]
+fn a_full_server_still_answers_probes_apart() {
+    let settings = [("MCP_OPS_PORT", "0"), ("MCP_HTTP_MAX_CONNECTIONS", "3")];
+    let server = Server::start(&settings);
+    let (main, ops) = (server.address, ops_address(&server));
+    let health = call_body("system.health", &serde_json::json!({}));
+    let mut full: Vec<_> = (0..3).map(|_| Connection::open(main)).collect();
+    for connection in &mut full {
+        assert_eq!(connection.post(&[], &health).status, 200);
+    }
+    assert_eq!(status(main, "POST", "/mcp", &health), 503);
+    let mut probes: Vec<_> = (0..16).map(|_| Connection::open(ops)).collect();
+    for probe in &mut probes {
+        assert_eq!(probe.exchange("GET", "/livez", &[], b"").status, 200);
+    }
+    assert_eq!(status(ops, "GET", "/livez", ""), 503);
+}

@@ -10,19 +10,25 @@ use dynamic_mcp::registry::{StoreError, ToolStore};
 use postgres::{Client, NoTls};
 
 use crate::support::postgres::{
-    Cluster, definition, fresh_schema, name, options, target, wait_until,
+    Cluster, definition, fresh_schema, name, options, reload, target, wait_until,
 };
 
 /// Five times what coming back may take.
-const BACK: Duration = Duration::from_secs(25);
+pub(crate) const BACK: Duration = Duration::from_secs(25);
 /// Five times what any call may take while the server is away: its turn, then its limit.
-const PATIENCE: Duration = Duration::from_secs(35);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(35);
 
 /// Writes through two stores while `trouble` happens to the server, and checks afterwards that
 /// what was acknowledged is there, on a third.
-fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
+pub(crate) fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
+    endure_at(&cluster.url(), || trouble(cluster));
+}
+
+/// The same at a URL, which may name several servers.
+pub(crate) fn endure_at(url: &str, trouble: impl FnOnce()) {
     let schema = fresh_schema();
-    let stores = [cluster.open(&schema), cluster.open(&schema)];
+    let open = || PostgresStore::open(options(url, &schema)).unwrap();
+    let stores = [open(), open()];
     let over = AtomicBool::new(false);
     let (acknowledged, errors) = std::thread::scope(|scope| {
         let write = |index: usize| {
@@ -48,7 +54,7 @@ fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
         let writers = [write(0), write(1)];
         let enough = |store: &PostgresStore| store.snapshot().tools().len() > 4;
         wait_until("first writes", BACK, || stores.iter().all(enough));
-        trouble(cluster);
+        trouble();
         let before = stores[0].snapshot().tools().len();
         let back = wait_until("writes again", BACK, || {
             stores
@@ -79,7 +85,7 @@ fn endure(cluster: &Cluster, trouble: impl FnOnce(&Cluster)) {
             "{text}"
         );
     }
-    let fresh = cluster.open(&schema);
+    let fresh = open();
     for text in &acknowledged {
         assert!(
             fresh.snapshot().get(text).is_some(),
@@ -230,14 +236,7 @@ fn the_first_server_of_several_that_takes_writes_is_used() {
     let store = PostgresStore::open(options(&url, &schema)).unwrap();
     store.create(name("abc"), definition("return 1")).unwrap();
     // What a standby says.
-    cluster
-        .admin()
-        .batch_execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        .unwrap();
-    cluster
-        .admin()
-        .batch_execute("SELECT pg_reload_conf()")
-        .unwrap();
+    reload(&cluster, "default_transaction_read_only = on");
     wait_until("said", BACK, || {
         let error = store.create(name("def"), definition("return 1"));
         error.is_err_and(|error| error.to_string().contains("takes no writes"))
@@ -326,9 +325,7 @@ fn tls_checks_what_sslmode_says_and_never_falls_back() {
         Some(&ca),
         Err("refuses the user or its password"),
     );
-    let mut admin = cluster.admin();
-    admin.batch_execute("ALTER SYSTEM SET ssl = off").unwrap();
-    admin.batch_execute("SELECT pg_reload_conf()").unwrap();
+    reload(&cluster, "ssl = off");
     wait_until("TLS is off", BACK, || {
         let shown: String = cluster.admin().query_one("SHOW ssl", &[]).unwrap().get(0);
         shown == "off"

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::engine::await_that;
-use crate::support::http::failure;
+use crate::support::daemon;
+use crate::support::engine::{await_that, owned_by};
+use crate::support::http::{JSON, call_body, failure};
 use crate::support::postgres::{Cluster, fresh_schema, wait_until};
 use crate::support::server::{Folder, Server, run, stderr, stdout};
 
@@ -17,13 +18,16 @@ const ORIGINAL: &str = r#"{"version":1,"tools":[{"name":"math.add","title":"Add"
     "updatedAt":"2026-02-14T10:00:00.000Z","revision":3}]}"#;
 
 /// The settings of a server on that schema.
-struct Settings(Vec<(&'static str, String)>);
+pub(crate) struct Settings(pub(crate) Vec<(&'static str, String)>);
 
 impl Settings {
-    fn of(cluster: &Cluster, schema: &str) -> Self {
+    pub(crate) fn of(cluster: &Cluster, schema: &str) -> Self {
         Self(vec![
             ("MCP_DYNAMIC_BACKEND", "postgres".to_owned()),
-            ("MCP_DYNAMIC_PG_URL", cluster.url()),
+            (
+                "MCP_DYNAMIC_PG_URL",
+                format!("{}?sslmode=disable", cluster.url()),
+            ),
             ("MCP_DYNAMIC_PG_SCHEMA", schema.to_owned()),
             ("MCP_DYNAMIC_PG_INIT_BACKOFF_MS", "50".to_owned()),
             ("MCP_EXECUTION_ENGINE", "node".to_owned()),
@@ -31,23 +35,23 @@ impl Settings {
         ])
     }
 
-    fn pairs(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn pairs(&self) -> Vec<(&str, &str)> {
         let pairs = self.0.iter();
         pairs.map(|(key, value)| (*key, value.as_str())).collect()
     }
 }
 
-fn tool(name: &str) -> Value {
+pub(crate) fn tool(name: &str) -> Value {
     json!({ "tool": { "name": name, "description": "d", "code": "return 42" } })
 }
 
-fn registry_check(server: &Server) -> (u16, String) {
+pub(crate) fn registry_check(server: &Server) -> (u16, String) {
     let (status, checks) = server.readiness();
     let detail = checks["registry"]["detail"].as_str().unwrap().to_owned();
     (status, detail)
 }
 
-fn answers_42(server: &Server, name: &str) -> bool {
+pub(crate) fn answers_42(server: &Server, name: &str) -> bool {
     let answer = server.rpc("tools/call", &json!({ "name": name, "arguments": {} }));
     answer["result"]["structuredContent"]["result"] == 42
 }
@@ -167,4 +171,47 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     assert_eq!(read(&stdout(&output)), read(ORIGINAL));
     let output = run(&folder, &[], &["migrate"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_killed_replica_s_containers_are_cleared_away_by_another() {
+    let (cluster, schema) = (Cluster::shared(), fresh_schema());
+    let mut settings = Settings::of(&cluster, &schema);
+    settings
+        .0
+        .retain(|(name, _)| *name != "MCP_EXECUTION_ENGINE");
+    settings.0.push(("MCP_SANDBOX_WARM_POOL", "1".to_owned()));
+    let survivor = Server::start(&settings.pairs());
+    let mut admin = cluster.admin();
+    let instances = format!("SELECT id FROM \"{schema}\".dynamic_instances ORDER BY started_at");
+    let mut instances = || -> Vec<String> {
+        let rows = admin.query(&instances, &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let mut killed = Server::start(&settings.pairs());
+    let [of_survivor, of_killed] = instances().try_into().unwrap();
+    let mut running = killed.connect();
+    let never = json!({ "code": "await new Promise(r => setTimeout(r, 6e5))" });
+    let body = call_body("run_js_ephemeral", &never);
+    running.request("POST", "/mcp", &[JSON], body.as_bytes());
+    let owned = |id: &str| owned_by(&daemon(), id).len();
+    await_that("the run and the pool", || {
+        owned(&of_killed) >= 2 && owned(&of_survivor) >= 1
+    });
+    killed.kill();
+    // As if half a minute were over for the dead one.
+    let age = format!(
+        "UPDATE \"{schema}\".dynamic_instances \
+         SET renewed_at = renewed_at - interval '1 minute' WHERE id = $1"
+    );
+    cluster.admin().execute(&age, &[&of_killed]).unwrap();
+    assert!(owned(&of_killed) >= 2, "nobody clears away at once");
+    // The survivor must have lived as long itself, and looks every half minute.
+    wait_until("cleared away", Duration::from_secs(200), || {
+        owned(&of_killed) == 0 && instances() == [of_survivor.clone()]
+    });
+    assert!(owned(&of_survivor) >= 1, "only the dead one's");
+    let reaped = survivor.metric("dynamic_mcp_containers_reaped_total ");
+    assert!(reaped >= 2.0, "{reaped}");
+    assert_eq!(survivor.value("return 1"), 1);
 }

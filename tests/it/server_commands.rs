@@ -1,14 +1,14 @@
 //! What operators see: commands and their exit codes, settings that are wrong, the admin token and
 //! where it never shows, metrics.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::support::http::{ACCEPT, JSON, call_body, failure};
-use crate::support::server::{Folder, Server, run, stderr, stdout};
+use crate::support::server::{Folder, Server, assert_promtool_is_content, run, stderr, stdout};
 
 #[test]
 fn all_that_is_wrong_with_settings_is_told_at_once() {
@@ -278,6 +278,13 @@ fn starts_that_fail_say_why_and_leave_nothing() {
             ("MCP_DYNAMIC_STORE", "/dev/null/tools.json"),
             ["/dev/null/tools.json", "directory"],
         ),
+        (
+            ("MCP_SANDBOX_RUNTIME", "no-such-runtime"),
+            [
+                "no container runtime no-such-runtime (MCP_SANDBOX_RUNTIME)",
+                "it has: io.containerd.runc.v2, io.containerd.runtime.v1.linux, runc",
+            ],
+        ),
     ] {
         let folder = Folder::new();
         let output = run(&folder, &[setting], &[]);
@@ -473,27 +480,15 @@ fn metrics_are_well_formed_count_and_name_nothing_foreign() {
     ] {
         assert!(server.metric(series) >= least, "{series} in {text}");
     }
-    for series in ["pool_oldest_parked_seconds", "pool_refill_seconds_count"] {
+    for series in [
+        "pool_oldest_parked_seconds",
+        "pool_refill_seconds_count",
+        "dependency_installs_total{result=\"failed\"}",
+        "dependency_install_seconds_count",
+    ] {
         assert!(text.contains(&format!("\ndynamic_mcp_{series} ")), "{text}");
     }
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool is missing: tests/run installs it");
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let verdict = promtool.wait_with_output().unwrap();
-    assert_eq!(
-        (verdict.status.code(), stdout(&verdict), stderr(&verdict)),
-        (Some(0), String::new(), String::new())
-    );
+    assert_promtool_is_content(&text);
     let packed = connection.exchange(
         "GET",
         "/metrics",

@@ -29,6 +29,17 @@ const INSTALLING_HINT_MS: u64 = 2000;
 /// Most layers that are remembered; the volume may hold more.
 const MAX_REMEMBERED: usize = 4096;
 
+/// Installations of packages since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstallCounts {
+    /// That succeeded.
+    pub succeeded: u64,
+    /// That did not.
+    pub failed: u64,
+    /// The time that all took, together.
+    pub time: Duration,
+}
+
 /// The layers of one daemon, as this server knows them.
 pub(in crate::engine) struct Layers {
     shared: Arc<Shared>,
@@ -41,6 +52,7 @@ struct Shared {
 }
 
 struct States {
+    counts: InstallCounts,
     layers: HashMap<String, State>,
     /// Used since the last upkeep.
     used: BTreeSet<String>,
@@ -60,6 +72,7 @@ impl Layers {
         settings: DependencySettings,
     ) -> Self {
         let states = States {
+            counts: InstallCounts::default(),
             layers: HashMap::new(),
             used: BTreeSet::new(),
             installing: 0,
@@ -76,6 +89,11 @@ impl Layers {
             changed: Condvar::new(),
         });
         Self { shared }
+    }
+
+    /// What was installed so far.
+    pub(in crate::engine) fn counts(&self) -> InstallCounts {
+        self.shared.lock().counts
     }
 
     /// Whether a set may be asked for.
@@ -229,6 +247,7 @@ impl Layers {
             name: name.to_owned(),
             image: image.clone(),
             set: set.to_vec(),
+            began: Instant::now(),
             outcome: None,
         };
         states.layers.insert(name.to_owned(), State::Installing);
@@ -275,6 +294,7 @@ struct Installation {
     name: String,
     image: Image,
     set: Vec<Dependency>,
+    began: Instant,
     outcome: Option<Result<(), Failure>>,
 }
 
@@ -302,6 +322,11 @@ impl Drop for Installation {
             },
         };
         let mut states = self.shared.lock();
+        states.counts.time += self.began.elapsed();
+        match state {
+            State::Ready => states.counts.succeeded += 1,
+            _ => states.counts.failed += 1,
+        }
         states.layers.insert(std::mem::take(&mut self.name), state);
         states.installing -= 1;
         self.shared.changed.notify_all();

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::config::NpmConfig;
 
 pub(super) use installer::{InstallerForge, Role, installer_spec};
+pub use layers::InstallCounts;
 pub(super) use layers::Layers;
 pub use name::LayerKey;
 pub use policy::PackagePolicy;

@@ -21,7 +21,7 @@ const CANCEL_CHECK: Duration = Duration::from_millis(50);
 /// First and longest pause between two looks at whether a command has ended while its streams are
 /// open: what it left in the background may have them.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
-const LONGEST_LOOK: Duration = Duration::from_secs(2);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// How long what was printed last may take after a command's end.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long the news of an exit may take after the streams ended.

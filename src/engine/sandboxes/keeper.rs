@@ -16,6 +16,8 @@ use crate::engine::conversation::cancelled;
 
 /// Bound on one question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bound on giving the place back.
+const FREE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before asking again for a place that somebody has.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most bytes that are read for one answer; others' answers come too.
@@ -83,7 +85,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let deadline = Deadline::after(ANSWER_TIMEOUT);
+        // The order counts, also where its answer is late or a dead sandbox gives none.
+        let deadline = Deadline::after(FREE_TIMEOUT);
         let freed = ask(&self.daemon, &self.container, &self.nonce, "free", deadline);
         if let Err(failure) = freed {
             log::debug!("a sandbox could not be given back: {}", failure.message);

@@ -1,5 +1,5 @@
 //! How a sandbox comes to be, and that there are never more than there may be: not here, however
-//! many are being made at once, and not with other servers of the installation on the same daemon.
+//! many are being made at once, and not with other servers of the installation on the daemon.
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};

@@ -49,6 +49,7 @@ fn lost_private_connections_are_reported_and_made_anew() {
     let listen = Listen {
         listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
         route: |_| 7,
+        spare_connections: 0,
     };
     let lane = Lane {
         socket: socket.clone(),

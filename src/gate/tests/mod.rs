@@ -102,8 +102,14 @@ impl House {
         let ops = Listen {
             listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
             route: |_| 1,
+            spare_connections: 1,
         };
-        let listeners = vec![Listen { listener, route }, ops];
+        let main = Listen {
+            listener,
+            route,
+            spare_connections: 0,
+        };
+        let listeners = vec![main, ops];
         let gate = start(limits, listeners, &lanes, on_hang_up).unwrap();
         // The gate must not need the files any more.
         for lane in &lanes {

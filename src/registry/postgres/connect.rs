@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use postgres::config::{Host, SslMode, SslNegotiation};
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use postgres::{Client, Config, Socket};
-use r2d2::{HandleError, ManageConnection, Pool, PooledConnection};
+use r2d2::{HandleError, ManageConnection, Pool, PooledConnection, State};
 use r2d2_postgres::PostgresConnectionManager;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -48,6 +49,7 @@ pub(super) struct Database {
     connector: Connector,
     pool: Pool<Manager>,
     last_fault: Arc<Mutex<Option<Fault>>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Database {
@@ -85,6 +87,7 @@ impl Database {
             connector,
             pool,
             last_fault,
+            waiting: Arc::default(),
         })
     }
 
@@ -102,9 +105,23 @@ impl Database {
         within(Limit::Until(end), || act(&mut *self.checkout(end)?))
     }
 
+    /// Of the pool now: connections in use, idle ones, and who waits for one.
+    pub(super) fn counts(&self) -> (u32, u32, usize) {
+        let State {
+            connections,
+            idle_connections: idle,
+            ..
+        } = self.pool.state();
+        let in_use = connections.saturating_sub(idle);
+        (in_use, idle, self.waiting.load(Ordering::Relaxed))
+    }
+
     fn checkout(&self, end: Instant) -> Result<PooledConnection<Manager>, Fault> {
         let left = end.saturating_duration_since(Instant::now()).min(CHECKOUT);
-        self.pool.get_timeout(left).map_err(|_| {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let connection = self.pool.get_timeout(left);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        connection.map_err(|_| {
             let state = self.pool.state();
             match lock(&self.last_fault).clone() {
                 Some(fault) => fault,

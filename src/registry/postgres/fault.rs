@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use postgres::error::SqlState;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 /// Why the database did not do as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,14 @@ pub(super) enum Fault {
     Crowded,
     /// All our own connections are in use.
     PoolBusy,
-    /// It refuses the user, the password or the certificate.
+    /// It refuses the user or the password.
     Login,
+    /// Its rules (`pg_hba.conf`) let this user not in from here, or not without a certificate.
+    NotAdmitted,
+    /// It does not know the authority of our certificate.
+    OurAuthority,
+    /// The time of our certificate has not come, or is over.
+    OurCertOutOfDate,
     /// It has no database of that name.
     NoDatabase,
     /// The server has no TLS, or what it says is none.
@@ -73,7 +79,7 @@ pub(super) enum Fault {
     NotUtf8,
     /// It holds more tools than any server takes.
     TooManyTools,
-    /// The connection ended during a commit: it may have happened.
+    /// The connection ended during a commit, or it took too long: it may have happened.
     CommitUnknown,
     /// Anything else it reports.
     Reported(String),
@@ -90,7 +96,20 @@ impl fmt::Display for Fault {
             Self::Unready => "the database is starting, stopping or recovering",
             Self::Crowded => "the database takes no more connections (max_connections)",
             Self::PoolBusy => "all connections to the database are in use",
-            Self::Login => "the database refuses the user or its password (MCP_DYNAMIC_PG_URL)",
+            // PostgreSQL says the same of a certificate for another user.
+            Self::Login => {
+                "the database refuses the user or its password (MCP_DYNAMIC_PG_URL), or sslcert is \
+                 of another user"
+            }
+            Self::NotAdmitted => {
+                "the database's pg_hba.conf does not admit this user from here: it may want TLS \
+                 (sslmode) or a certificate of this user's name (sslcert and sslkey)"
+            }
+            Self::OurAuthority => {
+                "the database server does not trust the authority of the certificate in sslcert: \
+                 see its ssl_ca_file"
+            }
+            Self::OurCertOutOfDate => "the certificate in sslcert has expired: renew it",
             Self::NoDatabase => "the database named in MCP_DYNAMIC_PG_URL does not exist",
             Self::NoTls => {
                 "the database server speaks no TLS: turn its ssl on, or set sslmode=disable where \
@@ -106,7 +125,10 @@ impl fmt::Display for Fault {
             }
             Self::OutOfDate => "the database server's certificate has expired, or is not valid yet",
             Self::Tls(what) => what,
-            Self::ReadOnlyServer => "the database server takes no writes (a standby?)",
+            Self::ReadOnlyServer => {
+                "the database server takes no writes (a standby?): name the primary in \
+                 MCP_DYNAMIC_PG_URL, or all servers and target_session_attrs=read-write"
+            }
             Self::Forbidden => {
                 "the database role lacks a privilege: see the grants in sql/0001_tools.sql"
             }
@@ -114,7 +136,7 @@ impl fmt::Display for Fault {
                 "the registry's tables are not in the database: restore them, or run dynamic-mcp \
                  migrate"
             }
-            Self::DiskFull => "the database server's disk is full",
+            Self::DiskFull => "the database server's disk is full: make room there, then try again",
             Self::Locked => "another transaction holds the registry's tables",
             Self::Slow => "the database took too long",
             Self::Undone => "the database undid the change for the sake of another; try again",
@@ -153,8 +175,8 @@ impl fmt::Display for Fault {
             }
             Self::NotUtf8 => "the database's encoding must be UTF8",
             Self::CommitUnknown => {
-                "the database went away while the change was being committed, and whether it was \
-                 made is not known: look before trying again"
+                "the database did not confirm the change, and whether it was made is not known: \
+                 look before trying again"
             }
             Self::TooManyTools => "the database holds more than 10000 tools",
             Self::Reported(code) => {
@@ -181,6 +203,8 @@ impl Fault {
                 | Self::Locked
                 | Self::Slow
                 | Self::Undone
+                // A standby is made the primary soon after that one is gone.
+                | Self::ReadOnlyServer
                 // Another replica, or a job, may be migrating.
                 | Self::OldSchema(..)
                 | Self::NoTables
@@ -229,6 +253,7 @@ fn of_state(code: &SqlState) -> Fault {
         "40001" | "40P01" => Fault::Undone,
         "23505" => Fault::Duplicate,
         "22021" | "22P05" => Fault::Encoding,
+        "28000" => Fault::NotAdmitted,
         code if code.starts_with("28") => Fault::Login,
         code if code.starts_with("08") => Fault::Lost,
         code => Fault::Reported(code.to_owned()),
@@ -275,9 +300,11 @@ fn of_tls(error: &rustls::Error) -> Fault {
                  X.509 version 3, with its names as subjectAltName",
             ),
         },
-        rustls::Error::AlertReceived(_) => {
-            Fault::Tls("the database server ended the TLS handshake: does it want sslcert?")
-        }
+        rustls::Error::AlertReceived(alert) => match alert {
+            AlertDescription::UnknownCA | AlertDescription::BadCertificate => Fault::OurAuthority,
+            AlertDescription::CertificateExpired => Fault::OurCertOutOfDate,
+            _ => Fault::Tls("the database server ended the TLS handshake: does it want sslcert?"),
+        },
         _ => Fault::Tls("the TLS handshake with the database server failed"),
     }
 }
@@ -293,6 +320,7 @@ mod tests {
         };
         check("57P03", Fault::Unready);
         check("28P01", Fault::Login);
+        check("28000", Fault::NotAdmitted);
         check("42P01", Fault::NoTables);
         check("08006", Fault::Lost);
         check("XX000", Fault::Reported("XX000".to_owned()));

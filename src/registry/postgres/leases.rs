@@ -64,17 +64,24 @@ impl Lease {
     pub fn acquire(store: &PostgresStore, times: LeaseTimes) -> Result<Self, StoreError> {
         let (shared, id) = (Arc::clone(&store.shared), ids::random_hex());
         let known = Arc::new(Mutex::new(Known::default()));
-        renew(&shared, &id, times, &known).map_err(unusable)?;
+        match renew(&shared, &id, times, &known) {
+            // The row is made once the standby is the primary; until then nobody takes us for dead.
+            Err(Fault::ReadOnlyServer) => log::warn!("no lease: {}", Fault::ReadOnlyServer),
+            renewed => renewed.map_err(unusable)?,
+        }
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let renewed = (Arc::clone(&shared), id.clone(), Arc::clone(&known));
         let thread = std::thread::Builder::new()
             .name("lease".to_owned())
             .spawn(move || {
                 let (shared, id, known) = renewed;
+                let mut last_fault = None;
                 while stopped.recv_timeout(times.renew) == Err(RecvTimeoutError::Timeout) {
-                    if let Err(fault) = renew(&shared, &id, times, &known) {
+                    let fault = renew(&shared, &id, times, &known).err();
+                    if let Some(fault) = fault.as_ref().filter(|_| fault != last_fault) {
                         log::warn!("this instance's lease was not renewed: {fault}");
                     }
+                    last_fault = fault;
                 }
             })
             .map_err(|_| unusable(Fault::Exhausted))?;

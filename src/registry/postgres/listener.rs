@@ -3,6 +3,7 @@
 //! notification through. It reconnects for as long as the store lives.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,9 @@ fn listen_for_ever(shared: &Shared, stopped: &Receiver<()>) {
     let mut last_fault = None;
     loop {
         let began = Instant::now();
-        let Err(fault) = listen(shared, stopped) else {
+        let listened = listen(shared, stopped);
+        shared.listening.store(false, Ordering::Relaxed);
+        let Err(fault) = listened else {
             return;
         };
         if last_fault.as_ref() != Some(&fault) {
@@ -88,12 +91,12 @@ fn jittered(pause: Duration) -> Duration {
 /// One connection's life; `Ok` once the store ends.
 fn listen(shared: &Shared, stopped: &Receiver<()>) -> Result<(), Fault> {
     let mut client = shared.database.connect()?;
-    // Listen first, then look: what changes in between is notified.
-    within(Limit::Until(Instant::now() + ANSWER), || {
-        client.batch_execute(LISTEN)
-    })?;
+    let mut listens = false;
     loop {
+        // Listen first, then look: what changes in between is notified.
+        listens = listens || begins_to_listen(&mut client)?;
         shared.catch_up(&mut client)?;
+        shared.listening.store(true, Ordering::Relaxed);
         let next_poll = Instant::now() + POLL;
         while Instant::now() < next_poll && !was_notified(&mut client)? {
             if stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected) {
@@ -101,6 +104,16 @@ fn listen(shared: &Shared, stopped: &Receiver<()>) -> Result<(), Fault> {
             }
         }
     }
+}
+
+/// A standby lets nobody listen, and may become a primary.
+fn begins_to_listen(client: &mut Client) -> Result<bool, Fault> {
+    within(Limit::Until(Instant::now() + ANSWER), || {
+        match client.batch_execute(LISTEN).map_err(Fault::from) {
+            Err(Fault::ReadOnlyServer) => Ok(false),
+            listened => listened.map(|()| true),
+        }
+    })
 }
 
 /// Waits for a notification, for a short while; takes all there are.

@@ -19,6 +19,7 @@ mod shared;
 mod tables;
 mod tls;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ use self::tables::Tables;
 use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
 use super::snapshot::Snapshot;
-use super::{Imported, OnCollision, StoreError, ToolStore};
+use super::{DatabaseCounts, Imported, OnCollision, StoreError, ToolStore};
 use crate::base::ids::random_bytes;
 use crate::config::PgTarget;
 use crate::domain::tool::{Definition, Tool, ToolName};
@@ -129,6 +130,7 @@ impl PostgresStore {
             shown: Shown::default(),
             turn: Mutex::new(()),
             checked_at: Mutex::new(Instant::now()),
+            listening: AtomicBool::new(false),
             max_tools: options.max_tools.min(document::MAX_TOOLS),
             read_only: options.read_only,
         });
@@ -310,6 +312,16 @@ impl ToolStore for PostgresStore {
             return Err(StoreError::Unusable { reason });
         }
         Ok(())
+    }
+
+    fn database(&self) -> Option<DatabaseCounts> {
+        let (in_use, idle, waiting) = self.shared.database.counts();
+        Some(DatabaseCounts {
+            in_use,
+            idle,
+            waiting,
+            listening: self.shared.listening.load(Ordering::Relaxed),
+        })
     }
 
     fn last_checked(&self) -> Instant {

@@ -1,6 +1,7 @@
 //! What the store's threads share: one way to the database and one picture of it. How a transaction
 //! is bounded, how the picture is brought up to date, what every write does around its decision.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     /// Held while this process writes.
     pub(super) turn: Mutex<()>,
     pub(super) checked_at: Mutex<Instant>,
+    /// Whether the listener has its connection.
+    pub(super) listening: AtomicBool,
     pub(super) max_tools: usize,
     pub(super) read_only: bool,
 }
@@ -135,6 +138,11 @@ impl Shared {
                     .show(newest.load(transaction, &self.tables, marker)?);
             }
             let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
+            // A commit that runs into the server's limit while it waits for a synchronous standby
+            // is reported as done, though a failover may lose it. Ours is not.
+            transaction
+                .batch_execute("SET LOCAL statement_timeout = 0")
+                .map_err(Fault::from)?;
             let generation = generation + written.statements;
             let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
             let newest = self.shown.newest();

@@ -1,6 +1,7 @@
 //! TLS to the database: what is trusted, by libpq's `sslmode`, and the channel binding that ties
 //! the password exchange to the certificate (RFC 5929 §4).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::fault::Fault;
-use crate::base::tls::{SYSTEM_BUNDLES, load_certificates, load_private_key};
+use crate::base::tls::{PemFault, SYSTEM_BUNDLES, load_certificates, load_private_key};
 use crate::config::{PgTarget, PgTls};
 
 /// The client's side for a target that wants TLS.
@@ -39,10 +40,13 @@ pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConf
     let mut client = match &target.client_cert {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
+            let chain = load_certificates(certificate).map_err(|fault| match fault {
+                PemFault::Unreadable(_) => Fault::Tls("the file of sslcert cannot be read"),
+                PemFault::Malformed => Fault::Tls("sslcert is no file with a certificate in PEM"),
+            })?;
+            check_private(key)?;
             let key = load_private_key(key)
                 .map_err(|_| Fault::Tls("sslkey is no file with a private key in PEM"))?;
-            let chain = load_certificates(certificate)
-                .map_err(|_| Fault::Tls("sslcert is no file with a certificate in PEM"))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|_| Fault::Tls("sslcert and sslkey do not belong together"))?
@@ -52,6 +56,23 @@ pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConf
         client.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     Ok(client)
+}
+
+/// As libpq has it: a key is its owner's alone, or of root and a group that may only read it.
+fn check_private(key: &Path) -> Result<(), Fault> {
+    let metadata = std::fs::metadata(key).and_then(|found| {
+        std::fs::File::open(key)?;
+        Ok(found)
+    });
+    let metadata = metadata.map_err(|_| Fault::Tls("the file of sslkey cannot be read"))?;
+    let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    match metadata.mode() & others {
+        0 => Ok(()),
+        _ => Err(Fault::Tls(
+            "the file of sslkey can be read or written by others: give it mode 0600, or 0640 \
+             where root owns it",
+        )),
+    }
 }
 
 enum Checked {

@@ -53,6 +53,13 @@ impl OwnDaemon {
         own
     }
 
+    /// Where one of this name keeps its images and containers.
+    pub(crate) fn data_root(name: &str) -> PathBuf {
+        Path::new(&provided("DYNAMIC_MCP_TEST_RUN"))
+            .join(name)
+            .join("data")
+    }
+
     /// One with further arguments, without images.
     pub(crate) fn start_with(name: &str, arguments: &[String]) -> Self {
         let own = Self {
@@ -82,6 +89,11 @@ impl OwnDaemon {
         let script = provided("DYNAMIC_MCP_TEST_DOCKERD");
         let done = Command::new(script).arg(action).arg(&self.dir).output();
         succeeded(action, &done.unwrap());
+    }
+
+    /// One request that the client has no method for; its whole answer.
+    pub(crate) fn request(&self, method: &str, path: &str) -> String {
+        request(&self.dir.join("docker.sock"), method, path, b"")
     }
 
     pub(crate) fn address(&self) -> String {

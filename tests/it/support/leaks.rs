@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Shorter texts may stand in a log by chance.
 const SHORTEST: usize = 12;
 /// What may be told of a call: what it is about.
-const TOLD: [&str; 3] = ["name", "image", "uri"];
+const TOLD: [&str; 4] = ["name", "image", "uri", "sessionId"];
 
 pub(crate) type Secrets = BTreeSet<String>;
 

@@ -17,6 +17,7 @@ use super::provided;
 #[derive(Debug)]
 pub(crate) struct Cluster {
     folder: PathBuf,
+    host: String,
     pub(crate) port: u16,
     is_own: bool,
 }
@@ -28,21 +29,49 @@ impl Cluster {
         let port = std::fs::read_to_string(folder.join("port")).unwrap();
         Self {
             folder,
+            host: "127.0.0.1".to_owned(),
             port: port.trim().parse().unwrap(),
             is_own: false,
         }
     }
 
-    /// A server for one test, with these lines in its configuration.
-    pub(crate) fn own(lines: &[&str]) -> Self {
-        let folder = PathBuf::from(format!("/tmp/dmpg.{}", random_hex()));
-        let mut cluster = Self {
-            folder,
+    fn unstarted() -> Self {
+        Self {
+            folder: PathBuf::from(format!("/tmp/dmpg.{}", random_hex())),
+            host: "127.0.0.1".to_owned(),
             port: 0,
             is_own: true,
-        };
+        }
+    }
+
+    /// A server for one test, with these lines in its configuration.
+    pub(crate) fn own(lines: &[&str]) -> Self {
+        Self::prepared(&[], lines)
+    }
+
+    /// The same, after these acts: a network or a disk of its own.
+    pub(crate) fn prepared(acts: &[(&str, &[&str])], lines: &[&str]) -> Self {
+        let mut cluster = Self::unstarted();
+        for (act, arguments) in acts {
+            let said = cluster.act(act, arguments);
+            if *act == "network" {
+                cluster.host = said;
+            }
+        }
         cluster.port = cluster.act("start", lines).parse().unwrap();
         cluster
+    }
+
+    /// A hot standby that follows `primary`.
+    pub(crate) fn standby_of(primary: &Self) -> Self {
+        let mut standby = Self::unstarted();
+        let of = primary.folder.to_str().unwrap();
+        standby.port = standby.act("standby", &[of]).parse().unwrap();
+        standby
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Runs `tests/env/postgres ACT FOLDER …`; what it prints.
@@ -69,8 +98,8 @@ impl Cluster {
 
     pub(crate) fn url_of(&self, user: &str, password: &str) -> String {
         format!(
-            "postgres://{user}:{password}@127.0.0.1:{}/postgres",
-            self.port
+            "postgres://{user}:{password}@{}:{}/postgres",
+            self.host, self.port
         )
     }
 
@@ -94,6 +123,15 @@ impl Drop for Cluster {
             self.act("remove", &[]);
         }
     }
+}
+
+/// Adds a line to the server's configuration, by SQL.
+pub(crate) fn reload(cluster: &Cluster, line: &str) {
+    let mut admin = cluster.admin();
+    admin
+        .batch_execute(&format!("ALTER SYSTEM SET {line}"))
+        .unwrap();
+    admin.batch_execute("SELECT pg_reload_conf()").unwrap();
 }
 
 pub(crate) fn options(url: &str, schema: &str) -> PostgresStoreOptions {

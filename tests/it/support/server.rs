@@ -2,7 +2,7 @@
 //! given environment, watched through its standard error, and ended by pid. Whatever ends it by
 //! SIGTERM also checks that it leaves nothing behind.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -295,6 +295,25 @@ impl Drop for Server {
             leaks::assert_none(&self.secrets, &self.stderr(), &folders);
         }
     }
+}
+
+/// What Prometheus' own checker says of this text of metrics is nothing.
+pub(crate) fn assert_promtool_is_content(text: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is missing: tests/run installs it");
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let verdict = promtool.wait_with_output().unwrap();
+    assert_eq!(
+        (verdict.status.code(), stdout(&verdict), stderr(&verdict)),
+        (Some(0), String::new(), String::new())
+    );
 }
 
 /// Sends a signal by name.

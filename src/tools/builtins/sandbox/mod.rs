@@ -14,8 +14,7 @@ use crate::tools::description::CODE_CONTRACT;
 
 /// Commands of one call.
 const MAX_COMMANDS: usize = 20;
-/// Characters of one command: four bytes each fit into one argument of a program
-/// (`MAX_ARG_STRLEN`).
+/// Characters of one command: four bytes each fit into one argument of a program (execve(2)).
 const MAX_COMMAND_CHARS: usize = 30_000;
 
 pub(super) fn all(settings: &ToolSettings) -> [BuiltIn; 5] {
@@ -35,7 +34,11 @@ fn input(required: &[&str], properties: Value) -> Value {
 }
 
 fn session_property() -> Value {
-    json!({ "type": "string", "maxLength": 64, "description": "sessionId of a sandbox of yours." })
+    // It is told in the audit log: nothing else may stand there.
+    json!({
+        "type": "string", "pattern": "^mcp-sbx-[0-9a-f]{32}$",
+        "description": "sessionId of a sandbox of yours.",
+    })
 }
 
 fn timeout_property(settings: &ToolSettings, description: &str) -> Value {
@@ -43,6 +46,11 @@ fn timeout_property(settings: &ToolSettings, description: &str) -> Value {
         "type": "integer", "minimum": MIN_TIMEOUT_MS, "maximum": settings.max_timeout_ms,
         "description": description,
     })
+}
+
+/// A property that every place taking code has.
+fn code_property(settings: &ToolSettings, name: &str) -> Option<Value> {
+    code_properties(settings).get(name).cloned()
 }
 
 fn text() -> Value {
@@ -53,7 +61,7 @@ fn initialize(settings: &ToolSettings) -> BuiltIn {
     let timeout = "Time limit in milliseconds of every later call that gives none; 30000 where \
         left out.";
     let properties = json!({
-        "image": code_properties(settings)["image"],
+        "image": code_property(settings, "image"),
         "timeoutMs": timeout_property(settings, timeout),
     });
     BuiltIn::new(Draft {
@@ -126,11 +134,10 @@ fn exec(settings: &ToolSettings) -> BuiltIn {
 
 fn run_js(settings: &ToolSettings) -> BuiltIn {
     let timeout = "Time limit in milliseconds; the sandbox's own where left out.";
-    let of_code = code_properties(settings);
     let properties = json!({
         "sessionId": session_property(),
-        "code": of_code["code"],
-        "dependencies": of_code["dependencies"],
+        "code": code_property(settings, "code"),
+        "dependencies": code_property(settings, "dependencies"),
         "timeoutMs": timeout_property(settings, timeout),
     });
     BuiltIn::new(Draft {
