@@ -158,7 +158,10 @@ fn garbage_is_refused_by_name() {
             })
             .collect();
         let text = env_file(&mut random, &variables);
-        let files = Memory::with(&[(".env", &text), ("/s", &format!("{SECRET}{}", random.value()))]);
+        let files = Memory::with(&[
+            (".env", &text),
+            ("/s", &format!("{SECRET}{}", random.value())),
+        ]);
         let invocation = Invocation::parse(line.iter().map(OsString::from));
         let environment: Environment = env.iter().cloned().collect();
         match invocation.load(&environment, &files as &dyn Files) {
@@ -168,7 +171,10 @@ fn garbage_is_refused_by_name() {
                 assert!(!loaded.config.engine.allowed_images.is_empty());
                 loaded.config.rows.iter().for_each(check_row);
                 for warning in &loaded.warnings {
-                    assert!(!warning.to_string().contains(SECRET), "seed {seed}: {warning}");
+                    assert!(
+                        !warning.to_string().contains(SECRET),
+                        "seed {seed}: {warning}"
+                    );
                 }
             }
             Err(problems) => {
