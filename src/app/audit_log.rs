@@ -14,7 +14,8 @@ use crate::http::ReadyCheck;
 use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
-/// Opens the log with its first line, or none where the operator wants none.
+/// Opens the log with its first line, or none where the operator wants none; only a log needs the
+/// id of the instance.
 pub(super) fn open_audit(
     config: &Config,
     instance: impl FnOnce() -> String,

@@ -158,9 +158,7 @@ impl Core {
             opened.instance.register()?;
         }
         let metrics = Arc::new(Metrics::default());
-        // Asking for the id registers this instance, which a probe on a pipe is not worth.
-        let own_id = || opened.instance.own_id().to_owned();
-        let audit = open_audit(&config, own_id, &metrics)?;
+        let audit = open_audit(&config, || opened.instance.own_id().to_owned(), &metrics)?;
         Self::build_audited(config, surroundings, opened, metrics, audit.clone())
             .inspect_err(|_| audit.stop())
     }
