@@ -132,7 +132,11 @@ fn serve(config: &Config) -> HttpServer {
             queue: Duration::from_millis(100),
         },
     );
-    let sessions = Sessions::new(SessionKey::new([7; 32]), config.http.session_ttl);
+    let sessions = Sessions::new(
+        SessionKey::new([7; 32]),
+        config.http.session_ttl,
+        Arc::default(),
+    );
     let services = Services {
         mcp: Server::new(Arc::new(tools), Some(sessions)),
         authority,

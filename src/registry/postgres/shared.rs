@@ -16,6 +16,7 @@ use super::{CHECK, WHOLE, migrations};
 use crate::domain::tool::{Tool, ToolName};
 use crate::registry::StoreError;
 use crate::registry::atomic_file::retry_until;
+use crate::registry::ended::EndedSessions;
 use crate::registry::shared_file::try_lock;
 use crate::registry::snapshot::Snapshot;
 
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) checked_at: Mutex<Instant>,
     /// Whether the listener has its connection.
     pub(super) listening: AtomicBool,
+    pub(super) ended: Arc<EndedSessions>,
     pub(super) max_tools: usize,
     pub(super) read_only: bool,
 }
