@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::auth::Caller;
 use crate::base::deadline::Deadline;
+use crate::base::sys;
 use crate::mcp::{self, Line, Pipe, invalid_request};
 use crate::tools::CallContext;
 
@@ -95,6 +96,12 @@ impl StdioServer {
             .name("stdio".to_owned())
             .spawn(move || read_all(&reader, BufReader::with_capacity(READ_BYTES, input)))?;
         Ok((Self { shared }, is_gone))
+    }
+
+    /// Whether there are answers under way, and somebody who may read them.
+    pub fn owes_answers(&self) -> bool {
+        let pending = self.shared.pending.load(Ordering::Acquire);
+        pending > 0 && !sys::has_no_reader(io::stdout().as_fd())
     }
 
     /// Waits for the answers under way; whether all were given in time.

@@ -14,10 +14,11 @@ use crate::http::ReadyCheck;
 use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
-/// Opens the log with its first line, or none where the operator wants none.
+/// Opens the log with its first line, or none where the operator wants none; only a log needs the
+/// id of the instance.
 pub(super) fn open_audit(
     config: &Config,
-    instance: &str,
+    instance: impl FnOnce() -> String,
     metrics: &Arc<Metrics>,
 ) -> Result<Audit, StartError> {
     let Some(audit) = &config.audit else {
@@ -25,7 +26,7 @@ pub(super) fn open_audit(
     };
     let audit = Audit::open(AuditOptions {
         config: audit.clone(),
-        instance: instance.to_owned(),
+        instance: instance(),
         secrets: secrets(config),
         metrics: Arc::clone(metrics),
         clock: Arc::new(SystemTime::now),

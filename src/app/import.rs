@@ -26,7 +26,7 @@ pub fn import_tools(
     let words = |error: StartError| error.to_string();
     let store = open_store(&config.store).map_err(words)?;
     let instance = format!("import-{}", random_hex());
-    let audit = open_audit(config, &instance, &Arc::new(Metrics::default())).map_err(words)?;
+    let audit = open_audit(config, || instance, &Arc::new(Metrics::default())).map_err(words)?;
     let before = store.snapshot();
     let imported = store.import(tools, on_collision);
     let written = match &imported {

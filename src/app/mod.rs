@@ -158,7 +158,7 @@ impl Core {
             opened.instance.register()?;
         }
         let metrics = Arc::new(Metrics::default());
-        let audit = open_audit(&config, opened.instance.own_id(), &metrics)?;
+        let audit = open_audit(&config, || opened.instance.own_id().to_owned(), &metrics)?;
         Self::build_audited(config, surroundings, opened, metrics, audit.clone())
             .inspect_err(|_| audit.stop())
     }

@@ -32,6 +32,7 @@ pub struct StdioApp {
     owners: Arc<dyn Instance>,
     server: StdioServer,
     gone: Receiver<()>,
+    grace: Duration,
     _upkeep: Sender<()>,
 }
 
@@ -72,6 +73,7 @@ impl StdioApp {
             owners: core.owners,
             server,
             gone,
+            grace: core.config.shutdown_grace,
             _upkeep: upkeep,
         })
     }
@@ -81,8 +83,17 @@ impl StdioApp {
         &self.gone
     }
 
-    /// Cancels what runs and leaves nothing. Without the grace that HTTP has: whoever closes a pipe
-    /// waits for no answers, and kills who stays.
+    /// Once no more is asked: lets calls under way end, within the grace and while somebody reads
+    /// their answers, until `hurried`.
+    pub fn let_calls_end(&self, hurried: impl Fn() -> bool) {
+        let grace = Deadline::after(self.grace);
+        while self.server.owes_answers() && grace.remaining().is_some() && !hurried() {
+            std::thread::sleep(LAST_RUNS_CHECK);
+        }
+    }
+
+    /// Cancels what runs and leaves nothing. Without the grace that HTTP has: whoever sends a
+    /// signal to a program on a pipe waits for no answers, and kills who stays.
     pub fn stop(self) {
         self.tools.drain();
         self.tools.cancel_runs();

@@ -5,6 +5,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -87,6 +88,18 @@ pub fn prefer_throughput() -> bool {
         let (call, policy) = (libc::SYS_sched_setscheduler, libc::SCHED_BATCH);
         libc::syscall(call, this_thread, policy, &raw const priority) == 0
     }
+}
+
+/// Whether nobody is left to read what is written to this pipe or socket.
+pub fn has_no_reader(pipe: BorrowedFd<'_>) -> bool {
+    let mut polled = libc::pollfd {
+        fd: pipe.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one structure, valid and ours, that outlives the call.
+    let found = unsafe { libc::poll(&raw mut polled, 1, 0) };
+    found > 0 && polled.revents & (libc::POLLERR | libc::POLLHUP) != 0
 }
 
 /// What a file system has left.

@@ -84,7 +84,10 @@ fn serve_stdio(config: Config, surroundings: Surroundings) -> ExitCode {
         Err(error) => return super::fail(1, &error.to_string()),
     };
     select! {
-        recv(app.gone()) -> _ => log::debug!("the client has gone: ending"),
+        recv(app.gone()) -> _ => {
+            log::debug!("the client asks no more: ending");
+            app.let_calls_end(|| signalled.try_recv().is_ok());
+        }
         recv(signalled) -> signal => {
             log::debug!("signal {}: ending", signal.unwrap_or_default());
         }

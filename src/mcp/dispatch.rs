@@ -17,8 +17,12 @@ use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
+use crate::base::text::clip;
 use crate::domain::json::JsonText;
 use crate::tools::{CallContext, INSTRUCTIONS, NotCalled};
+
+/// Bytes of an unknown name that are told back.
+const MAX_SHOWN_NAME: usize = 64;
 
 impl Server {
     /// Answers one body that came by HTTP.
@@ -310,7 +314,10 @@ impl Server {
             .tools
             .call(context, &params.name, &arguments)
             .map_err(|reason| match reason {
-                NotCalled::Unknown => RpcError::invalid_params("there is no tool of that name"),
+                NotCalled::Unknown => RpcError::invalid_params(format!(
+                    "there is no tool named \"{}\", or it is disabled; tools/list has those there are",
+                    clip(&params.name, MAX_SHOWN_NAME)
+                )),
                 NotCalled::Denied(denied) => RpcError::denied(denied),
             })?;
         let era = modern.map_or(Era::Legacy, |_| Era::Modern);

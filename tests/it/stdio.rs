@@ -156,7 +156,11 @@ fn calls_hold_up_nobody_and_end_when_they_are_cancelled() {
 fn whoever_goes_leaves_nothing_running() {
     for by_signal in [false, true] {
         let home = Home::new();
-        let mut pipe = Pipe::start(&home, &[("MCP_SANDBOX_WARM_POOL", "1")]);
+        let settings = [
+            ("MCP_SANDBOX_WARM_POOL", "1"),
+            ("MCP_SHUTDOWN_GRACE_SECONDS", "1"),
+        ];
+        let mut pipe = Pipe::start(&home, &settings);
         for id in 0..3 {
             pipe.run(id, ENDLESS);
         }
@@ -188,6 +192,28 @@ fn one_line_sent_by_a_script_is_answered() {
     let rest = pipe.finish();
     assert_eq!(rest.len(), 1);
     assert!(rest[0]["result"]["tools"].is_array());
+}
+
+#[test]
+fn a_call_sent_by_a_script_is_answered() {
+    let home = Home::new();
+    let mut pipe = Pipe::start(&home, &[]);
+    pipe.run(1, "return 6 * 7");
+    let rest = pipe.finish();
+    assert_eq!(rest[0]["result"]["structuredContent"]["result"], 42);
+}
+
+#[test]
+fn who_reads_no_answers_is_not_waited_for() {
+    let home = Home::new();
+    let mut deaf = Pipe::start_deaf(&home, &[("MCP_SHUTDOWN_GRACE_SECONDS", "300")]);
+    deaf.run(1, ENDLESS);
+    await_that("the run", || !home.containers().is_empty());
+    let (status, _) = {
+        deaf.close();
+        deaf.wait()
+    };
+    assert_eq!(status.code(), Some(0), "{}", deaf.stderr());
 }
 
 #[test]

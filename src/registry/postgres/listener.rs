@@ -100,7 +100,7 @@ fn listen(shared: &Shared, stopped: &Receiver<()>) -> Result<(), Fault> {
         // Listen first, then look: what changes in between is notified.
         listens = listens || begins_to_listen(&mut client)?;
         shared.catch_up(&mut client)?;
-        shared.listening.store(true, Ordering::Relaxed);
+        shared.listening.store(listens, Ordering::Relaxed);
         let next_poll = Instant::now() + POLL;
         while Instant::now() < next_poll && !was_notified(shared, &mut client)? {
             if listens {

@@ -76,6 +76,15 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn start(home: &Home, settings: &[(&str, &str)]) -> Self {
+        Self::start_reading(home, settings, true)
+    }
+
+    /// Nobody reads its answers.
+    pub(crate) fn start_deaf(home: &Home, settings: &[(&str, &str)]) -> Self {
+        Self::start_reading(home, settings, false)
+    }
+
+    fn start_reading(home: &Home, settings: &[(&str, &str)], reads: bool) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dynamic-mcp"))
             .current_dir(home.path())
             .env_clear()
@@ -92,9 +101,10 @@ impl Pipe {
             .spawn()
             .unwrap();
         let (sender, lines) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().unwrap();
         std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
+            let lines = reads.then(|| BufReader::new(stdout).lines());
+            for line in lines.into_iter().flatten().map_while(Result::ok) {
                 let _ = sender.send(line);
             }
         });
