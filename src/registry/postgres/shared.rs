@@ -140,11 +140,6 @@ impl Shared {
                     .show(newest.load(transaction, &self.tables, marker)?);
             }
             let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
-            // A commit that runs into the server's limit while it waits for a synchronous standby
-            // is reported as done, though a failover may lose it. Ours is not.
-            transaction
-                .batch_execute("SET LOCAL statement_timeout = 0")
-                .map_err(Fault::from)?;
             let generation = generation + written.statements;
             let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
             let newest = self.shown.newest();
