@@ -27,10 +27,14 @@ mod statistics;
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::base::secret::Secret;
+use dynamic_mcp::config::{PgTarget, PgTls};
+use dynamic_mcp::domain::tool::{Definition, ToolName};
+use dynamic_mcp::registry::ToolStore as _;
+use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
 use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::{Client, NoTls};
 use process::{Server, call};
@@ -71,7 +75,7 @@ fn list(connection: &mut http::Connection<TcpStream>) {
 
 fn show(what: &str, times: &[Duration]) {
     let (half, most) = (quantile(times, 0.5), quantile(times, 0.99));
-    println!("  {what:<52} {:8.2} / {:8.2}", millis(half), millis(most));
+    println!("  {what:<58} {:8.2} / {:8.2}", millis(half), millis(most));
 }
 
 fn timed<T>(act: impl FnOnce() -> T) -> Duration {
@@ -93,15 +97,18 @@ fn measure(url: &str, schema: &str, size: usize) {
     };
     drop(start());
     fill(url, schema, size);
-    let empty: Vec<_> = (0..5).map(|_| timed(|| drop(start()))).collect();
-    show("a start, and its end", &empty);
-    let (one, other) = (start(), start());
-    let mut connection = one.connect();
+    let starts: Vec<_> = (0..5).map(|_| timed(|| drop(start()))).collect();
+    show("a start, and its end", &starts);
+    let server = start();
+    let mut connection = server.connect();
     let pages = (0..ROUNDS).map(|_| timed(|| list(&mut connection)));
     show("tools/list, the first page", &pages.collect::<Vec<_>>());
     let get = json!({ "name": "bench.t0" });
     let gets = (0..ROUNDS).map(|_| timed(|| call(&mut connection, "dynamic.tool.get", &get)));
     show("dynamic.tool.get", &gets.collect::<Vec<_>>());
+    drop(connection);
+    drop(server);
+    let stores = [open(url, schema), open(url, schema)];
     for (beside, load) in [("", None), (" beside pgbench", Some(Load::start(url)))] {
         let floor = floor(url);
         show(
@@ -109,10 +116,10 @@ fn measure(url: &str, schema: &str, size: usize) {
             &floor.0,
         );
         show(&format!("floor: until it is heard{beside}"), &floor.1);
-        let ours = creates(&one, &other);
-        show(&format!("write: enabled or not, answered{beside}"), &ours.0);
+        let ours = creates(&stores);
+        show(&format!("create, answered{beside}"), &ours.0);
         show(
-            &format!("write: until the other replica has it{beside}"),
+            &format!("create: until callable on the other replica{beside}"),
             &ours.1,
         );
         let ratio = |ours: &[Duration], floor: &[Duration]| {
@@ -135,7 +142,8 @@ fn fill(url: &str, schema: &str, size: usize) {
          SELECT 'bench.t' || n, repeat('d', 200), 30000, repeat('//', 500) || 'return 1' \
          FROM generate_series(0, $1::bigint - 1) AS n ON CONFLICT DO NOTHING"
     );
-    let size = i64::try_from(size).unwrap();
+    // One place is left for the tool that is made and deleted.
+    let size = i64::try_from(size - 1).unwrap();
     admin.execute(&insert, &[&size]).unwrap();
 }
 
@@ -171,36 +179,61 @@ fn floor(url: &str) -> (Vec<Duration>, Vec<Duration>) {
     (written, heard)
 }
 
-/// How long a write through one server takes, and when the other one has it.
-fn creates(one: &Server, other: &Server) -> (Vec<Duration>, Vec<Duration>) {
-    let (mut writer, mut reader) = (one.connect(), other.connect());
+/// How long a new tool takes to be stored, and when the other replica can call it.
+fn creates(stores: &[PostgresStore; 2]) -> (Vec<Duration>, Vec<Duration>) {
+    let [one, other] = stores;
     let (mut written, mut heard) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let enabled = round % 2 == 1;
-        let began = Instant::now();
-        let seen = AtomicBool::new(false);
+        let name = ToolName::parse(&format!("bench.new{round}")).unwrap();
+        let seen = other.snapshot().generation();
+        let (began, stored) = (Instant::now(), definition());
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !seen.load(Ordering::Acquire) {
-                    let shown = call(
-                        &mut reader,
-                        "dynamic.tool.get",
-                        &json!({ "name": "bench.t1" }),
-                    );
-                    let state = &shown["structuredContent"]["tool"]["enabled"];
-                    if *state == enabled {
-                        heard.push(began.elapsed());
-                        seen.store(true, Ordering::Release);
-                    }
-                }
+            let hears = scope.spawn(|| {
+                other.wait_newer(seen, Duration::from_secs(10));
+                Instant::now()
             });
-            let change = json!({ "name": "bench.t1", "enabled": enabled });
-            let changed = call(&mut writer, "dynamic.tool.enable", &change);
-            assert_eq!(changed.get("isError"), None, "{changed}");
+            one.create(name.clone(), stored).unwrap();
             written.push(began.elapsed());
+            heard.push(hears.join().unwrap() - began);
         });
+        one.delete(&name, None).unwrap();
+        while other.snapshot().get(name.as_str()).is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     (written, heard)
+}
+
+fn open(url: &str, schema: &str) -> PostgresStore {
+    PostgresStore::open(PostgresStoreOptions {
+        target: PgTarget {
+            url: Secret::new(url),
+            tls: PgTls::Disable,
+            root_cert: None,
+            client_cert: None,
+        },
+        schema: schema.to_owned(),
+        init_attempts: 1,
+        init_backoff: Duration::ZERO,
+        max_tools: 10_000,
+        read_only: false,
+    })
+    .unwrap()
+}
+
+fn definition() -> Definition {
+    Definition {
+        title: None,
+        description: "d".repeat(200),
+        image: None,
+        timeout_ms: 30_000,
+        dependencies: Vec::new(),
+        input_schema: None,
+        output_schema: None,
+        annotations: None,
+        code: "return 1".into(),
+        enabled: true,
+    }
 }
 
 /// `pgbench` on the same server, in a schema-less table set of its own.
