@@ -85,6 +85,8 @@ pub struct GuardCounts {
     pub active: usize,
     /// Runs that wait now.
     pub waiting: usize,
+    /// Acts now.
+    pub acts: usize,
     /// Refused for want of a slot.
     pub rejected_concurrency: u64,
     /// Refused for frequency.
@@ -104,7 +106,6 @@ struct State {
     counts: GuardCounts,
     active_of: HashMap<Principal, usize>,
     queue: VecDeque<(u64, Principal)>,
-    acts: usize,
     next_ticket: u64,
     scopes: Scopes,
 }
@@ -176,7 +177,7 @@ impl Guard {
         let mut state = self.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        let room = self.limits.max_waiting.saturating_sub(state.acts);
+        let room = self.limits.max_waiting.saturating_sub(state.counts.acts);
         state.queue.push_back((ticket, principal.clone()));
         let fits = state.queue.len() <= room;
         loop {
@@ -214,10 +215,10 @@ impl Guard {
     pub fn place(self: &Arc<Self>) -> Result<Place, Refusal> {
         let mut state = self.lock();
         let room = self.limits.max_waiting.saturating_sub(state.queue.len());
-        if state.acts >= room.max(LEAST_ACTS) {
+        if state.counts.acts >= room.max(LEAST_ACTS) {
             return Err(state.busy());
         }
-        state.acts += 1;
+        state.counts.acts += 1;
         Ok(Place {
             guard: Arc::clone(self),
         })
@@ -286,7 +287,7 @@ impl Drop for Slot {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.guard.lock().acts -= 1;
+        self.guard.lock().counts.acts -= 1;
     }
 }
 

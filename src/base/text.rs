@@ -9,6 +9,7 @@ pub fn clip(text: &str, max_bytes: usize) -> &str {
 /// The last bytes of a stream: keeps `capacity` of them, as text with broken UTF-8 replaced.
 #[derive(Debug, Default)]
 pub struct Tail {
+    /// At most twice the capacity.
     bytes: Vec<u8>,
     capacity: usize,
 }
@@ -27,19 +28,24 @@ impl Tail {
         let fresh = more
             .get(more.len().saturating_sub(self.capacity)..)
             .unwrap_or(more);
-        let surplus = (self.bytes.len() + fresh.len()).saturating_sub(self.capacity);
-        self.bytes.drain(..surplus.min(self.bytes.len()));
+        let length = self.bytes.len() + fresh.len();
+        // Seldom, so that not every small piece moves all that is kept.
+        if length > self.capacity.saturating_mul(2) {
+            let surplus = length - self.capacity;
+            self.bytes.drain(..surplus.min(self.bytes.len()));
+        }
         self.bytes.extend_from_slice(fresh);
     }
 
     /// What is kept.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        let surplus = self.bytes.len().saturating_sub(self.capacity);
+        self.bytes.get(surplus..).unwrap_or(&self.bytes)
     }
 
     /// What is kept, as text.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        String::from_utf8_lossy(self.bytes()).into_owned()
     }
 }
 
@@ -103,5 +109,10 @@ mod tests {
         assert_eq!(tail.text(), "bcde");
         tail.push(b"0123456789");
         assert_eq!(tail.text(), "6789");
+        for digit in b"abcdefghijk" {
+            tail.push(&[*digit]);
+            assert!(tail.bytes().len() == 4 && tail.bytes.len() <= 8);
+        }
+        assert_eq!(tail.text(), "hijk");
     }
 }

@@ -14,7 +14,7 @@ pub struct Container {
     pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether it runs now.
+    /// Whether it runs now, also where it is paused.
     pub is_running: bool,
 }
 
@@ -179,10 +179,11 @@ fn listed_container(entry: &Value) -> Result<Container, DockerError> {
     let labels = labels
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         .collect();
+    let state = entry.get("State").and_then(Value::as_str);
     Ok(Container {
         id: text_field(entry, "Id")?,
         labels,
-        is_running: entry.get("State").and_then(Value::as_str) == Some("running"),
+        is_running: matches!(state, Some("running" | "paused")),
     })
 }
 

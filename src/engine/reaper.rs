@@ -1,13 +1,16 @@
 //! Removes what dead instances and expired runs left behind, and nothing else: a container goes
 //! only when its owner is provably dead or its own label says that its time is over.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
-use super::labels::{EXPIRES, KIND, Kind, OWNER};
+use super::labels::{CREATED, EXPIRES, KIND, Kind, OWNER};
 use crate::base::clock::unix_millis;
 use crate::base::deadline::Deadline;
-use crate::docker::{Daemon, DockerError};
+use crate::docker::{Container, Daemon, DockerError};
+
+/// No server needs longer to start a sandbox: one that does not run then never will (again).
+const MAX_OPENING: Duration = Duration::from_secs(300);
 
 /// What is known of the instances whose containers may be on a daemon.
 pub trait Owners: Send + Sync {
@@ -33,12 +36,7 @@ pub(super) fn reap(
     let mut failed = None;
     for container in daemon.containers_with_label(OWNER, deadline)? {
         let is_dead = |id: &str| dead.contains(id) || owners.is_dead(id);
-        if !is_doomed(
-            &container.labels,
-            owners.own_id(),
-            SystemTime::now(),
-            &is_dead,
-        ) {
+        if !is_doomed(&container, owners.own_id(), SystemTime::now(), &is_dead) {
             continue;
         }
         match daemon.remove_container(&container.id, deadline) {
@@ -56,27 +54,41 @@ pub(super) fn reap(
 }
 
 fn is_doomed(
-    labels: &BTreeMap<String, String>,
+    container: &Container,
     own_id: &str,
     now: SystemTime,
     is_dead: &dyn Fn(&str) -> bool,
 ) -> bool {
+    let labels = &container.labels;
     let Some(owner) = labels.get(OWNER) else {
         return false;
     };
-    let expires = labels
-        .get(EXPIRES)
-        .and_then(|seconds| seconds.parse::<u64>().ok());
-    let expired = expires.is_some_and(|seconds| seconds < unix_millis(now) / 1000);
-    // A sandbox is its principal's: every instance of the installation serves it.
-    let is_sandbox = labels.get(KIND).map(String::as_str) == Some(Kind::Sandbox.as_str());
-    expired || (owner != own_id && !is_sandbox && is_dead(owner))
+    let now = unix_millis(now) / 1000;
+    let seconds = |name| labels.get(name)?.parse::<u64>().ok();
+    if seconds(EXPIRES).is_some_and(|expires| expires < now) {
+        return true;
+    }
+    // A sandbox is its principal's: every instance of the installation serves it while it runs.
+    if labels.get(KIND).map(String::as_str) == Some(Kind::Sandbox.as_str()) {
+        let opened = |created: u64| created.saturating_add(MAX_OPENING.as_secs()) < now;
+        return !container.is_running && seconds(CREATED).is_some_and(opened);
+    }
+    owner != own_id && is_dead(owner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::collections::BTreeMap;
+    use std::time::UNIX_EPOCH;
+
+    fn container(labels: BTreeMap<String, String>, is_running: bool) -> Container {
+        Container {
+            id: "c".to_owned(),
+            labels,
+            is_running,
+        }
+    }
 
     #[test]
     fn only_the_dead_s_and_the_expired() {
@@ -89,7 +101,8 @@ mod tests {
             if let Some(expires) = expires {
                 labels.insert(EXPIRES.to_owned(), expires.to_owned());
             }
-            let verdict = is_doomed(&labels, "me", now, &|id| id == "dead" || id == "me");
+            let container = container(labels, true);
+            let verdict = is_doomed(&container, "me", now, &|id| id == "dead" || id == "me");
             assert_eq!(verdict, doomed, "{owner:?} {expires:?}");
         };
         check(Some("dead"), Some("2000"), true);
@@ -103,14 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_goes_by_its_own_end_alone() {
-        let doomed = |expires: &str| {
-            let labels = [(OWNER, "dead"), (KIND, "sandbox"), (EXPIRES, expires)];
+    fn a_sandbox_goes_by_its_own_end_and_where_it_never_runs() {
+        let doomed = |created: &str, expires: &str, is_running| {
+            let labels = [(OWNER, "dead"), (KIND, "sandbox")];
+            let times = [(CREATED, created), (EXPIRES, expires)];
+            let labels = labels.into_iter().chain(times);
             let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let now = UNIX_EPOCH + Duration::from_secs(1000);
-            is_doomed(&labels.into(), "me", now, &|_| true)
+            let container = container(labels.collect(), is_running);
+            is_doomed(&container, "me", now, &|_| true)
         };
-        assert!(!doomed("2000"));
-        assert!(doomed("999"));
+        assert!(!doomed("10", "2000", true));
+        assert!(doomed("10", "999", true));
+        assert!(doomed("699", "2000", false));
+        assert!(!doomed("700", "2000", false), "it may be about to start");
     }
 }

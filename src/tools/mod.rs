@@ -107,10 +107,10 @@ impl Tools {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Runs now, and those that wait for a slot.
+    /// Runs now, those that wait for a slot, and acts that may take long.
     pub fn unfinished_runs(&self) -> usize {
         let counts = self.guard.counts();
-        counts.active + counts.waiting
+        counts.active + counts.waiting + counts.acts
     }
 
     /// A flag for one call, that [`Tools::cancel_runs`] reaches too.

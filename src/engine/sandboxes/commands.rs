@@ -24,7 +24,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(200);
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// How long what was printed last may take after a command's end.
 const LAST_WORDS: Duration = Duration::from_millis(300);
-/// How long the news of an exit may take after the streams ended.
+/// How soon the news of an exit may come after the streams ended.
+const FIRST_NEWS: Duration = Duration::from_millis(10);
+/// Bound on one look at whether a command has ended.
 const EXIT_NEWS: Duration = Duration::from_secs(5);
 /// What a call may need beyond its time limit, before its place in the sandbox is given away.
 pub(super) const LEASE_SLACK: Duration = Duration::from_secs(60);
@@ -181,7 +183,7 @@ impl Running {
             }
             let wait = deadline.or_earlier(Deadline::after(CANCEL_CHECK));
             if !self.hear(process, wait)? {
-                return inside.await_exit(&process.exec, Deadline::after(EXIT_NEWS));
+                return await_end(inside, &process.exec, deadline, cancel);
             }
             if self.drained > MAX_DRAINED_BYTES {
                 let message = format!("a command printed more than {MAX_DRAINED_BYTES} bytes");
@@ -225,24 +227,37 @@ impl Running {
     }
 
     /// Ends everything in the sandbox, and says so.
-    fn stop(&mut self, inside: &Inside, process: &mut Process, mut failure: Failure) -> Failure {
-        let is_over = matches!(
-            failure.kind,
-            FailureKind::Timeout | FailureKind::Cancelled | FailureKind::OutputTooLarge
-        );
-        if !is_over || super::is_end(&failure) {
+    fn stop(&mut self, inside: &Inside, process: &mut Process, failure: Failure) -> Failure {
+        if super::is_end(&failure) {
             return failure;
         }
-        let what = match inside.end_all() {
-            true => "every process in the sandbox was ended; its files are as they were",
-            false => "the sandbox had to be ended: make a new one",
-        };
+        let failure = inside.end_after(failure);
         let last = Deadline::after(LAST_WORDS);
         while last.remaining().is_some() && matches!(self.hear(process, last), Ok(true)) {}
-        failure.message = match failure.message.as_str() {
-            "" => what.to_owned(),
-            message => format!("{message}; {what}"),
-        };
         failure
+    }
+}
+
+/// Waits for the end of a command whose streams have ended, which says nothing of itself: it may
+/// have closed them, or their connection broke.
+fn await_end(
+    inside: &Inside,
+    exec: &str,
+    deadline: Deadline,
+    cancel: &Cancel,
+) -> Result<i64, Failure> {
+    let mut pause = FIRST_NEWS;
+    loop {
+        if let Some(code) = inside.exit_code(exec, Deadline::after(EXIT_NEWS))? {
+            return Ok(code);
+        }
+        if cancel.is_cancelled() {
+            return Err(cancelled());
+        }
+        if deadline.remaining().is_none() {
+            return Err(Failure::new(FailureKind::Timeout, ""));
+        }
+        std::thread::sleep(pause);
+        pause = LONGEST_LOOK.min(pause * 2);
     }
 }

@@ -16,8 +16,8 @@ use crate::engine::conversation::cancelled;
 
 /// Bound on one question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bound on giving the place back.
-const FREE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bound on each of two tries to give the place back.
+const FREE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause before asking again for a place that somebody has.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most bytes that are read for one answer; others' answers come too.
@@ -52,17 +52,20 @@ impl Held {
         acquire: Deadline,
         cancel: &Cancel,
     ) -> Result<Self, Failure> {
-        let nonce = random_hex();
+        // Whatever ends this frees the place: the keeper may have heard an order whose answer is
+        // lost.
+        let mut held = Self {
+            daemon: Arc::clone(daemon),
+            container: container.to_owned(),
+            nonce: random_hex(),
+            memory_kills: 0,
+        };
         let order = format!("hold {}", lease.as_millis());
         loop {
-            let answer = ask(daemon, container, &nonce, &order, acquire)?;
+            let answer = held.ask(&order, acquire)?;
             if answer.held {
-                return Ok(Self {
-                    daemon: Arc::clone(daemon),
-                    container: container.to_owned(),
-                    nonce,
-                    memory_kills: answer.memory_kills,
-                });
+                held.memory_kills = answer.memory_kills;
+                return Ok(held);
             }
             if cancel.is_cancelled() {
                 return Err(cancelled());
@@ -78,16 +81,23 @@ impl Held {
 
     /// Whether the kernel has killed processes for memory since the place was taken.
     pub(super) fn ran_out_of_memory(&self, deadline: Deadline) -> bool {
-        let answer = ask(&self.daemon, &self.container, &self.nonce, "tell", deadline);
+        let answer = self.ask("tell", deadline);
         answer.is_ok_and(|answer| answer.memory_kills > self.memory_kills)
+    }
+
+    fn ask(&self, order: &str, deadline: Deadline) -> Result<Answer, Failure> {
+        ask(&self.daemon, &self.container, &self.nonce, order, deadline)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // The order counts, also where its answer is late or a dead sandbox gives none.
-        let deadline = Deadline::after(FREE_TIMEOUT);
-        let freed = ask(&self.daemon, &self.container, &self.nonce, "free", deadline);
+        // The order counts, also where its answer is late; a dead sandbox gives none.
+        let free = || self.ask("free", Deadline::after(FREE_TIMEOUT));
+        let freed = free().or_else(|failure| match failure == gone() {
+            true => Err(failure),
+            false => free(),
+        });
         if let Err(failure) = freed {
             log::debug!("a sandbox could not be given back: {}", failure.message);
         }

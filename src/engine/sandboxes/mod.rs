@@ -164,6 +164,22 @@ impl Sandboxes {
         found.and_then(read).ok_or_else(gone)
     }
 
+    /// The same, to run things in.
+    ///
+    /// # Errors
+    /// Kind `policy`, too, when its image is not allowed any more.
+    pub fn find_to_run(
+        &self,
+        owner: &Principal,
+        id: &str,
+        deadline: Deadline,
+    ) -> Result<Sandbox, Failure> {
+        let sandbox = self.find(owner, id, deadline)?;
+        let image = ImageRef::parse(&sandbox.image).map_err(|_| gone())?;
+        self.forge.images.admit(Some(&image))?;
+        Ok(sandbox)
+    }
+
     /// A principal's sandboxes, the oldest first, each with when it was last used where its keeper
     /// answered.
     ///

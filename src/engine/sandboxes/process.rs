@@ -53,45 +53,53 @@ fn meanwhile(error: &DockerError) -> Failure {
     failure
 }
 
+/// Why a process does certainly not run.
+fn not_started(error: DockerError) -> Failure {
+    match error {
+        // The runtime could not: no such program, or no more processes.
+        DockerError::Api {
+            status: 400 | 500,
+            message,
+        } => {
+            let message = format!("the sandbox cannot start a process now: {message}");
+            Failure::new(FailureKind::EngineUnavailable, message)
+        }
+        other => trouble(&other),
+    }
+}
+
 impl Inside {
-    /// Starts a process.
+    /// Starts a process. Where nobody knows whether it runs, everything there is ended.
     pub(super) fn start(
         &self,
         line: &[&str],
         has_stdin: bool,
         deadline: Deadline,
     ) -> Result<Process, Failure> {
-        self.try_start(line, has_stdin, deadline)
-            .map_err(|error| match error {
-                // The runtime could not: no such program, or no more processes.
-                DockerError::Api {
-                    status: 400 | 500,
-                    message,
-                } => {
-                    let message = format!("the sandbox cannot start a process now: {message}");
-                    Failure::new(FailureKind::EngineUnavailable, message)
-                }
-                other => trouble(&other),
-            })
+        let exec = self
+            .prepare(line, has_stdin, deadline)
+            .map_err(not_started)?;
+        match self.daemon.start_exec(&exec, deadline) {
+            Ok(streams) => Ok(Process { exec, streams }),
+            Err(error @ DockerError::Api { .. }) => Err(not_started(error)),
+            Err(error) => Err(self.end_after(trouble(&error))),
+        }
     }
 
-    fn try_start(
+    /// A process that does not run yet, by the daemon's id of it.
+    fn prepare(
         &self,
         line: &[&str],
         has_stdin: bool,
         deadline: Deadline,
-    ) -> Result<Process, DockerError> {
+    ) -> Result<String, DockerError> {
         let command = Command {
             line,
             user: &self.user,
             folder: "/workspace",
             has_stdin,
         };
-        let exec = self
-            .daemon
-            .create_exec(&self.container, &command, deadline)?;
-        let streams = self.daemon.start_exec(&exec, deadline)?;
-        Ok(Process { exec, streams })
+        self.daemon.create_exec(&self.container, &command, deadline)
     }
 
     /// How a process ended, if it has.
@@ -131,6 +139,19 @@ impl Inside {
         }
     }
 
+    /// Ends everything because of a failure, which then says so.
+    pub(super) fn end_after(&self, mut failure: Failure) -> Failure {
+        let what = match self.end_all() {
+            true => "every process in the sandbox was ended; its files are as they were",
+            false => "the sandbox had to be ended: make a new one",
+        };
+        failure.message = match failure.message.as_str() {
+            "" => what.to_owned(),
+            message => format!("{message}; {what}"),
+        };
+        failure
+    }
+
     /// Ends every process but the keeper: whatever it is a child of, and however many there are.
     /// Where that does not work the sandbox is ended as a whole; whether it lives on.
     pub(super) fn end_all(&self) -> bool {
@@ -144,12 +165,15 @@ impl Inside {
 
     fn try_end_all(&self) -> bool {
         let deadline = Deadline::after(END_TIMEOUT);
-        let Ok(mut process) = self.try_start(END_ALL, false, deadline) else {
+        let Ok(exec) = self.prepare(END_ALL, false, deadline) else {
+            return false;
+        };
+        let Ok(mut streams) = self.daemon.start_exec(&exec, deadline) else {
             return false;
         };
         // It prints nothing; its streams end with it.
-        while let Ok(true) = process.streams.read(deadline, &mut |_| {}) {}
-        matches!(self.await_exit(&process.exec, deadline), Ok(0))
+        while let Ok(true) = streams.read(deadline, &mut |_| {}) {}
+        matches!(self.await_exit(&exec, deadline), Ok(0))
     }
 
     /// Processes up to the limit leave none for the one that ends them: the limit gives way.

@@ -36,9 +36,32 @@ fn value(value: &Value) -> ToolAnswer {
     ToolAnswer::value(JsonText::from_value(value))
 }
 
-/// How long the daemon may take for what does not wait behind runs.
+/// How long the daemon may take to say what is there.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn look() -> Deadline {
+    Deadline::after(LOOK_TIMEOUT)
+}
+
+/// How long the daemon may take to end a sandbox.
 fn soon() -> Deadline {
     Deadline::after(EXCHANGE_TIMEOUT)
+}
+
+/// A sandbox of the caller's to run things in. Who asks for it in vain is written down.
+fn find(
+    tools: &Tools,
+    context: &CallContext<'_>,
+    action: Action,
+    id: &str,
+) -> Result<Sandbox, Failure> {
+    let sandboxes = tools.engine.sandboxes()?;
+    let _place = tools.place()?;
+    let found = sandboxes.find_to_run(context.caller.principal(), id, look());
+    found.inspect_err(|failure| {
+        let event = context.event(action, id);
+        tools.audit.deny(&event, failure.kind.as_str(), None);
+    })
 }
 
 #[derive(Deserialize)]
@@ -131,7 +154,7 @@ fn exec_once(
         ));
     }
     let sandboxes = tools.engine.sandboxes()?;
-    let sandbox = sandboxes.find(context.caller.principal(), &input.session_id, soon())?;
+    let sandbox = find(tools, context, Action::SandboxExec, &input.session_id)?;
     let timeout = Duration::from_millis(timeout_ms(tools, &sandbox, input.timeout_ms));
     let began = Instant::now();
     let acquire = Deadline::after(tools.settings.queue);
@@ -208,8 +231,7 @@ fn run_js_once(
     arguments: &JsonText,
 ) -> Result<Called, Failure> {
     let input: RunInput = read(arguments)?;
-    let sandboxes = tools.engine.sandboxes()?;
-    let sandbox = sandboxes.find(context.caller.principal(), &input.session_id, soon())?;
+    let sandbox = find(tools, context, Action::SandboxRunJs, &input.session_id)?;
     let definition = Definition {
         title: None,
         description: "sandbox.run_js".to_owned(),
@@ -256,11 +278,12 @@ pub(super) fn stop(
 ) -> Result<ToolAnswer, Failure> {
     let input: SessionInput = read(arguments)?;
     let sandboxes = tools.engine.sandboxes()?;
+    let _place = tools.place()?;
     let action = Action::SandboxStop;
     let describe = |(): &()| Details::None {};
     tools.audited_as(context, action, &input.session_id, describe, || {
         let owner = context.caller.principal();
-        let sandbox = sandboxes.find(owner, &input.session_id, soon())?;
+        let sandbox = sandboxes.find(owner, &input.session_id, look())?;
         sandboxes.close(&sandbox, soon())
     })?;
     Ok(ToolAnswer::text(&format!(
@@ -275,7 +298,8 @@ pub(super) fn list(
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let sandboxes = tools.engine.sandboxes()?;
-    let list = sandboxes.list(context.caller.principal(), soon())?;
+    let _place = tools.place()?;
+    let list = sandboxes.list(context.caller.principal(), look())?;
     let sessions: Vec<_> = list
         .into_iter()
         .map(|(sandbox, last_used)| {
