@@ -1,5 +1,6 @@
 //! From a message to its reply: one match over the methods of each era.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -118,10 +119,11 @@ impl Server {
         let flight = of_session.as_ref().or(transport.flight(request.id));
         let cancel = flight.map_or(context.cancel, Flight::cancel);
         let context = &CallContext { cancel, ..*context };
-        let result = match era {
+        let result = catch_unwind(AssertUnwindSafe(|| match era {
             Era::Legacy => self.legacy_method(request, context),
             Era::Modern => self.modern_method(request, transport, context),
-        };
+        }));
+        let result = result.unwrap_or_else(|_| Err(self.defect(context)));
         // HTTP needs an answer, whoever still waits for it.
         let is_stdio = matches!(transport, Transport::Stdio { .. });
         if is_stdio && flight.is_some_and(Flight::is_cancelled_by_client) {
@@ -140,6 +142,16 @@ impl Server {
                 answered(body, verdict)
             }
         }
+    }
+
+    fn defect(&self, context: &CallContext<'_>) -> RpcError {
+        self.tools.metrics.count_panic();
+        log::error!(
+            "{}: a defect of the server; the panic stands above",
+            context.request_id
+        );
+        let message = "internal error; the server's log has more under this request's id";
+        RpcError::new(code::INTERNAL_ERROR, message)
     }
 
     fn answer_batch(
