@@ -39,11 +39,20 @@ pub(super) fn start_engine(
     let address = config.engine.daemon.clone();
     let daemon = Arc::new(Daemon::new(address, surroundings.home));
     let mut reason = None;
-    let may_jail = config.engine.choice == EngineChoice::Auto && config.profile == Profile::Mvp;
-    if may_jail && let Err(error) = daemon.info(Deadline::after(CHECK_TIMEOUT)) {
-        match start_jail(&config.engine, &search_path) {
-            Ok(engine) => return Ok((Arc::new(engine), Some(format!("no Docker: {error}")))),
-            Err(refusal) => reason = Some(format!("no jail either: {refusal}")),
+    if config.engine.choice == EngineChoice::Auto
+        && let Err(error) = daemon.info(Deadline::after(CHECK_TIMEOUT))
+    {
+        let no_jail = match (config.profile, &config.engine.runtime) {
+            (Profile::Enterprise, _) => Some("the enterprise profile runs code in containers only"),
+            (Profile::Mvp, Some(_)) => Some("MCP_SANDBOX_RUNTIME asks for containers"),
+            (Profile::Mvp, None) => None,
+        };
+        reason = no_jail.map(str::to_owned);
+        if no_jail.is_none() {
+            match start_jail(&config.engine, &search_path) {
+                Ok(engine) => return Ok((Arc::new(engine), Some(format!("no Docker: {error}")))),
+                Err(refusal) => reason = Some(format!("no jail either: {refusal}")),
+            }
         }
     }
     if let Some(runtime) = &config.engine.runtime {

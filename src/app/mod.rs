@@ -175,7 +175,11 @@ impl Core {
         let (sessions, engine, engine_reason) = match config.transport {
             Transport::Http => {
                 let key = registry.session_key()?;
-                let sessions = Sessions::new(SessionKey::new(key), config.http.session_ttl);
+                let sessions = Sessions::new(
+                    SessionKey::new(key),
+                    config.http.session_ttl,
+                    registry.ended_sessions(),
+                );
                 let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
                 record_engine(&audit, &*engine)?;
                 (Some(sessions), engine, reason)

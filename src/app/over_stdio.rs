@@ -92,8 +92,8 @@ impl StdioApp {
         }
     }
 
-    /// Cancels what runs and leaves nothing. Without the grace that HTTP has: whoever sends a signal
-    /// to a program on a pipe waits for no answers, and kills who stays.
+    /// Cancels what runs and leaves nothing. Without the grace that HTTP has: whoever sends a
+    /// signal to a program on a pipe waits for no answers, and kills who stays.
     pub fn stop(self) {
         self.tools.drain();
         self.tools.cancel_runs();

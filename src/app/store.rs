@@ -7,6 +7,7 @@ use super::StartError;
 use super::owners::{FileOwners, Instance, LeaseOwners};
 use crate::config::{Access, Backend, PgConfig, StoreConfig};
 use crate::registry::ToolStore;
+use crate::registry::ended::EndedSessions;
 use crate::registry::file::{FileStore, FileStoreOptions};
 use crate::registry::postgres::{PostgresStore, PostgresStoreOptions};
 
@@ -37,6 +38,14 @@ impl Registry {
         match self {
             Self::File(store) => store.key("session").map_err(StartError::SessionKey),
             Self::Database(store) => store.signing_key("sessions").map_err(StartError::Registry),
+        }
+    }
+
+    /// Sessions that were ended, in any process that tells.
+    pub(super) fn ended_sessions(&self) -> Arc<EndedSessions> {
+        match self {
+            Self::File(_) => Arc::default(),
+            Self::Database(store) => store.ended_sessions(),
         }
     }
 

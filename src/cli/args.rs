@@ -261,7 +261,8 @@ impl Splitter {
             (None, None) => {
                 let known = || COMMANDS.iter().map(|row| row.words.to_owned());
                 let near = two.and_then(|two| nearest(&two, known()));
-                let near = near.or_else(|| nearest(&first, known()));
+                let begun = || known().find(|words| words.starts_with(&format!("{first} ")));
+                let near = near.or_else(begun).or_else(|| nearest(&first, known()));
                 let subject = format!("argument {number}, the command,");
                 let fault = Fault::Unknown { nearest: near };
                 self.problems.push(Problem::new(subject, fault));
@@ -385,6 +386,10 @@ mod tests {
         check(
             &["tools", "exprot"],
             &format!("{command}; did you mean tools export?"),
+        );
+        check(
+            &["audit"],
+            &format!("{command}; did you mean audit verify?"),
         );
         check(&["hunter2-secret"], &format!("{command}; see --help"));
         check(

@@ -50,7 +50,7 @@ fn serve_http(config: Config, surroundings: Surroundings) -> ExitCode {
         .name("signals".to_owned())
         .spawn(|| {
             while sys::wait_for_termination(WATCH).is_none() {}
-            std::process::exit(1);
+            end_at_once()
         });
     if impatient.is_err() {
         log::warn!("no thread to wait for a second signal");
@@ -58,6 +58,11 @@ fn serve_http(config: Config, surroundings: Surroundings) -> ExitCode {
     app.stop();
     log::info!("ended");
     ExitCode::SUCCESS
+}
+
+fn end_at_once() -> ! {
+    log::warn!("a second signal: ending at once; the next start removes what is left running");
+    std::process::exit(1)
 }
 
 /// Serves until a signal comes or the client has gone.
@@ -74,7 +79,7 @@ fn serve_stdio(config: Config, surroundings: Surroundings) -> ExitCode {
             let _ = signals.try_send(next());
             // A second one ends the program at once.
             next();
-            std::process::exit(1);
+            end_at_once()
         });
     if let Err(error) = watch {
         return super::fail(1, &format!("signals cannot be caught: {error}"));

@@ -133,6 +133,14 @@ fn layer_gone() -> Failure {
     Failure::new(FailureKind::EngineUnavailable, message).retry_after(0)
 }
 
+/// Leaves what the code printed: V8's page on its heap says nothing about the code.
+fn forget_heap_report(printed: &mut String) {
+    if let Some(start) = printed.find("<--- Last few GCs --->") {
+        printed.truncate(start);
+        printed.truncate(printed.trim_end().len());
+    }
+}
+
 /// Whether a run ended as [`layer_gone`]: none of its code has run.
 pub(super) fn is_layer_gone(failure: &Failure) -> bool {
     *failure == layer_gone()
@@ -164,6 +172,9 @@ impl Conversation<'_> {
             let text = self.stderr.text();
             let start = text.ceil_char_boundary(text.len().saturating_sub(STDERR_TAIL_BYTES));
             failure.stderr = text.get(start..).unwrap_or_default().to_owned();
+            if failure.kind == FailureKind::OutOfMemory {
+                forget_heap_report(&mut failure.stderr);
+            }
             failure
         });
         Ended {

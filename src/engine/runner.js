@@ -8,7 +8,7 @@
 {
 const {
   AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
-  Object, Promise, SharedArrayBuffer, String, TypeError, process,
+  Boolean, Object, Promise, SharedArrayBuffer, String, SyntaxError, TypeError, process,
 } = globalThis;
 const fs = require('fs');
 const vm = require('vm');
@@ -57,7 +57,24 @@ function first(text) {
 
 // The constructor judges; it alone knows that code like "}); f(); (" is no function body.
 function compile(code) {
-  return new AsyncFunction('args', 'ctx', 'require', code + '\n//# sourceURL=tool.js');
+  const run = new AsyncFunction('args', 'ctx', 'require', code + '\n//# sourceURL=tool.js');
+  if (isMereFunction(code)) {
+    throw new SyntaxError('this only makes a function, which nobody calls: the code is the body of a '
+      + 'function already; write what it does, and "return" its result');
+  }
+  return run;
+}
+
+// As a body it does nothing, and is never what its author meant.
+function isMereFunction(code) {
+  const start = /^(?:\s|\/\/[^\n]*\n)*(?:async\b\s*)?(?:(function\b)|\(|[\w$]+\s*=>)/.exec(code);
+  if (!start) return false;
+  const parses = text => {
+    try { return Boolean(new vm.Script(text)); } catch { return false; }
+  };
+  const alone = code.replace(/[;\s]*$/, '');
+  // No operator takes an arrow function, but takes whatever is made with one.
+  return parses('(' + alone + '\n)') && (Boolean(start[1]) || !parses('(!' + alone + '\n)'));
 }
 
 function compileError(error, code) {
@@ -74,6 +91,8 @@ function compileError(error, code) {
       if (line === found.line) {
         found.message = String(positioned.message);
         if (at[2] !== undefined) found.column = at[2].length + 1;
+      } else if (line > lines) {
+        found.message = 'the code ends too early: an expression, a bracket or a block is not finished';
       }
     }
   }

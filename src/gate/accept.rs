@@ -179,10 +179,8 @@ impl EventLoop {
         {
             return Ok(Standing::Trusted);
         }
-        if !self
-            .peers
-            .admit(address, self.limits.max_connections_per_ip)
-        {
+        let of_one = self.limits.max_connections_per_ip.saturating_add(spare);
+        if !self.peers.admit(address, of_one) {
             return Err(Refusal::TooManyFromAddress);
         }
         Ok(Standing::Counted)

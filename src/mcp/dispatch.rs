@@ -1,5 +1,6 @@
 //! From a message to its reply: one match over the methods of each era.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -17,8 +18,12 @@ use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
+use crate::base::text::clip;
 use crate::domain::json::JsonText;
 use crate::tools::{CallContext, INSTRUCTIONS, NotCalled};
+
+/// Bytes of an unknown name that are told back.
+const MAX_SHOWN_NAME: usize = 64;
 
 impl Server {
     /// Answers one body that came by HTTP.
@@ -114,10 +119,11 @@ impl Server {
         let flight = of_session.as_ref().or(transport.flight(request.id));
         let cancel = flight.map_or(context.cancel, Flight::cancel);
         let context = &CallContext { cancel, ..*context };
-        let result = match era {
+        let result = catch_unwind(AssertUnwindSafe(|| match era {
             Era::Legacy => self.legacy_method(request, context),
             Era::Modern => self.modern_method(request, transport, context),
-        };
+        }));
+        let result = result.unwrap_or_else(|_| Err(self.defect(context)));
         // HTTP needs an answer, whoever still waits for it.
         let is_stdio = matches!(transport, Transport::Stdio { .. });
         if is_stdio && flight.is_some_and(Flight::is_cancelled_by_client) {
@@ -136,6 +142,16 @@ impl Server {
                 answered(body, verdict)
             }
         }
+    }
+
+    fn defect(&self, context: &CallContext<'_>) -> RpcError {
+        self.tools.metrics.count_panic();
+        log::error!(
+            "{}: a defect of the server; the panic stands above",
+            context.request_id
+        );
+        let message = "internal error; the server's log has more under this request's id";
+        RpcError::new(code::INTERNAL_ERROR, message)
     }
 
     fn answer_batch(
@@ -310,7 +326,10 @@ impl Server {
             .tools
             .call(context, &params.name, &arguments)
             .map_err(|reason| match reason {
-                NotCalled::Unknown => RpcError::invalid_params("there is no tool of that name"),
+                NotCalled::Unknown => RpcError::invalid_params(format!(
+                    "there is no tool named \"{}\", or it is disabled; tools/list has those there are",
+                    clip(&params.name, MAX_SHOWN_NAME)
+                )),
                 NotCalled::Denied(denied) => RpcError::denied(denied),
             })?;
         let era = modern.map_or(Era::Legacy, |_| Era::Modern);

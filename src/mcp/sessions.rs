@@ -1,18 +1,17 @@
 //! Handshake sessions: which ids are still good, and how many are in use. All that stands here may
 //! be lost: what a session is, its id says itself.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::session_token::{self, Session, SessionKey};
 use crate::base::clock::unix_millis;
 use crate::domain::principal::Principal;
+use crate::registry::ended::EndedSessions;
 
 /// Sessions that are counted as in use; more are served, but not counted.
 const MAX_SEEN: usize = 10_000;
-/// Ended sessions that are remembered; the oldest are forgotten first.
-const MAX_ENDED: usize = 10_000;
 /// Time between two searches of a full table for sessions that are out of use.
 const SWEEP_PAUSE_MS: u64 = 1000;
 
@@ -36,6 +35,7 @@ pub struct SessionCounts {
 pub struct Sessions {
     key: SessionKey,
     idle_ms: u64,
+    ended: Arc<EndedSessions>,
     table: Mutex<Table>,
 }
 
@@ -43,19 +43,19 @@ pub struct Sessions {
 struct Table {
     /// When each was seen last, in milliseconds since the Unix epoch.
     seen: HashMap<String, u64>,
-    ended: HashSet<String>,
-    ended_in_order: VecDeque<String>,
     swept_at: u64,
     created: u64,
     expired: u64,
 }
 
 impl Sessions {
-    /// No session is in use yet. One not seen for `idle` is not counted any more.
-    pub fn new(key: SessionKey, idle: Duration) -> Self {
+    /// No session is in use yet. One not seen for `idle` is not counted any more; one of `ended` is
+    /// not served.
+    pub fn new(key: SessionKey, idle: Duration, ended: Arc<EndedSessions>) -> Self {
         Self {
             key,
             idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+            ended,
             table: Mutex::default(),
         }
     }
@@ -85,15 +85,14 @@ impl Sessions {
         let now = unix_millis(now);
         let session =
             session_token::verify(&self.key, principal, id, now / 1000).ok_or(UnknownSession)?;
-        let mut table = self.lock();
-        if table.ended.contains(&session.id) {
+        if self.ended.contains(&session.id) {
             return Err(UnknownSession);
         }
-        table.see(session.id.clone(), now, self.idle_ms);
+        self.lock().see(session.id.clone(), now, self.idle_ms);
         Ok(session)
     }
 
-    /// Ends a session, in this process.
+    /// Ends a session: here, and in other replicas as soon as they hear of it, if they do.
     pub(super) fn end(
         &self,
         id: &str,
@@ -101,16 +100,8 @@ impl Sessions {
         now: SystemTime,
     ) -> Result<Session, UnknownSession> {
         let session = self.find(id, principal, now)?;
-        let mut table = self.lock();
-        table.seen.remove(&session.id);
-        if table.ended.insert(session.id.clone()) {
-            table.ended_in_order.push_back(session.id.clone());
-        }
-        if table.ended_in_order.len() > MAX_ENDED
-            && let Some(oldest) = table.ended_in_order.pop_front()
-        {
-            table.ended.remove(&oldest);
-        }
+        self.ended.end(&session.id);
+        self.lock().seen.remove(&session.id);
         Ok(session)
     }
 
@@ -158,7 +149,11 @@ mod tests {
     }
 
     fn sessions() -> Sessions {
-        Sessions::new(SessionKey::new([1; 32]), Duration::from_secs(60))
+        Sessions::new(
+            SessionKey::new([1; 32]),
+            Duration::from_secs(60),
+            Arc::default(),
+        )
     }
 
     fn count(sessions: &Sessions, seconds: u64) -> (usize, u64, u64) {
@@ -199,14 +194,5 @@ mod tests {
         // A full table makes room for who comes later.
         sessions.begin(&who, "2025-06-18", at(100));
         assert_eq!(count(&sessions, 100).0, 1);
-        for _ in 0..MAX_ENDED + 5 {
-            let id = sessions.begin(&who, "2025-06-18", at(100));
-            assert!(sessions.end(&id, &who, at(100)).is_ok());
-        }
-        let table = sessions.lock();
-        assert_eq!(
-            (table.ended.len(), table.ended_in_order.len()),
-            (MAX_ENDED, MAX_ENDED)
-        );
     }
 }

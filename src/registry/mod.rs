@@ -5,6 +5,7 @@
 mod atomic_file;
 mod decide;
 pub mod document;
+pub mod ended;
 pub mod file;
 pub mod instance;
 mod key_file;

@@ -53,13 +53,23 @@ return (
 
 return `
 a
-=> threw: SyntaxError: Unexpected end of input @2
+=> threw: SyntaxError: the code ends too early: an expression, a bracket or a block is not finished @2
 
 /* never closed
 => threw: SyntaxError: Invalid or unexpected token @1
 
 }); evil(); (
-=> threw: SyntaxError: Unexpected token '}' @1
+=> threw: SyntaxError: the code ends too early: an expression, a bracket or a block is not finished @1
+
+async (args) => args.a;
+=> threw: SyntaxError: this only makes a function, …
+
+// The whole tool
+function run(args) { return args.a }
+=> threw: SyntaxError: this only makes a function, …
+
+(async () => { return 1 })()
+=> compiles
 
 }, function () {
 => threw: SyntaxError: Single function literal required

@@ -14,6 +14,7 @@ mod clients;
 mod dependencies;
 mod docker_daemons;
 mod docker_errors;
+mod docker_podman;
 mod docker_suite;
 mod docker_tls;
 mod engine_checker;

@@ -16,7 +16,7 @@ const BACK: std::time::Duration = std::time::Duration::from_secs(25);
 
 /// Two roles that are let in with a certificate of their name: one with its password, too.
 fn admit(cluster: &Cluster) {
-    let roles = "CREATE ROLE careful SUPERUSER LOGIN PASSWORD 'word'; \
+    let roles = "CREATE ROLE careful SUPERUSER LOGIN PASSWORD 'opensesame'; \
                  CREATE ROLE trusting SUPERUSER LOGIN";
     cluster.admin().batch_execute(roles).unwrap();
     let rules = cluster.folder().join("data/pg_hba.conf");
@@ -54,7 +54,7 @@ fn a_client_s_certificate_lets_in_and_every_fault_of_it_is_named() {
     let key_of_all = file("shared.key");
     std::fs::copy(file("careful.key"), &key_of_all).unwrap();
     std::fs::set_permissions(&key_of_all, Permissions::from_mode(0o644)).unwrap();
-    std::fs::write(file("password.key"), "word").unwrap();
+    std::fs::write(file("password.key"), "opensesame").unwrap();
     std::fs::set_permissions(file("password.key"), Permissions::from_mode(0o640)).unwrap();
     let ca = file("ca.pem");
     let open = |login: &str, files: Option<(&str, &str)>| {
@@ -71,7 +71,7 @@ fn a_client_s_certificate_lets_in_and_every_fault_of_it_is_named() {
             ..options(&url, &schema)
         })
     };
-    let known = open("careful:word", Some(("careful.pem", "careful.key"))).unwrap();
+    let known = open("careful:opensesame", Some(("careful.pem", "careful.key"))).unwrap();
     known.create(name("abc"), definition("return 1")).unwrap();
     known.health().unwrap();
     let store = open("trusting", Some(("trusting.pem", "trusting.key"))).unwrap();
@@ -81,11 +81,11 @@ fn a_client_s_certificate_lets_in_and_every_fault_of_it_is_named() {
         let error = open(login, files).unwrap_err().to_string();
         assert!(error.contains(expected), "{files:?}: {error}");
         assert!(
-            !error.contains("/tmp") && !error.contains("word"),
+            !error.contains("/tmp") && !error.contains("opensesame"),
             "{error}"
         );
     };
-    let careful = "careful:word";
+    let careful = "careful:opensesame";
     let wants = "a certificate of this user's name (sslcert and sslkey)";
     refused(careful, None, wants);
     refused("trusting", Some(("careful.pem", "careful.key")), wants);

@@ -3,13 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use dynamic_mcp::registry::ToolStore as _;
 use serde_json::{Value, json};
 
+use crate::readme;
 use crate::support::daemon;
 use crate::support::engine::{await_that, owned_by};
 use crate::support::http::{JSON, call_body, failure};
 use crate::support::postgres::{Cluster, fresh_schema, wait_until};
-use crate::support::server::{Folder, Server, run, stderr, stdout};
+use crate::support::server::{Folder, Server, beside, run, stderr, stdout};
 
 /// As the original writes it.
 const ORIGINAL: &str = r#"{"version":1,"tools":[{"name":"math.add","title":"Add",
@@ -83,6 +85,11 @@ fn any_replica_serves_any_request_and_an_outage_stops_only_changes() {
     let ping = r#"{"jsonrpc":"2.0","id":5,"method":"ping"}"#;
     let fields = [("Mcp-Session-Id", session.as_str())];
     assert_eq!(other.connect().post(&fields, ping).status, 200);
+    let deleted = one.connect().exchange("DELETE", "/mcp", &fields, b"");
+    assert!(deleted.status < 300, "{deleted:?}");
+    await_that("its end on the other", || {
+        other.connect().post(&fields, ping).status == 404
+    });
 
     cluster.act("pause", &[]);
     await_that("the check", || registry_check(&other).0 == 503);
@@ -214,4 +221,43 @@ fn a_killed_replica_s_containers_are_cleared_away_by_another() {
     let reaped = survivor.metric("dynamic_mcp_containers_reaped_total ");
     assert!(reaped >= 2.0, "{reaped}");
     assert_eq!(survivor.value("return 1"), 1);
+}
+
+#[test]
+fn the_readme_s_backup_is_restored_under_a_running_server() {
+    let (cluster, folder) = (Cluster::own(&[]), Folder::new());
+    let scripts = readme::blocks().into_iter().map(|block| block.text);
+    let scripts: Vec<_> = scripts
+        .filter(|text| text.contains("$DATABASE_URL"))
+        .collect();
+    let [backup, restore] = scripts.try_into().unwrap();
+    let act = |script: &str| {
+        let mut command = beside("sh", &folder);
+        command.args(["-eu", "-c", &format!("exec 2>&1\n{script}")]);
+        let output = command.env("DATABASE_URL", cluster.url()).output().unwrap();
+        let code = output.status.code();
+        assert_eq!((code, stdout(&output)), (Some(0), String::new()));
+    };
+    let server = Server::start(&Settings::of(&cluster, "dynamic_mcp").pairs());
+    server.create(tool("kept.one")["tool"].clone());
+    server.create(tool("kept.two")["tool"].clone());
+    act(&backup);
+    let deleted = server.call("dynamic.tool.delete", json!({ "name": "kept.one" }));
+    assert_eq!(deleted.get("isError"), None, "{deleted}");
+    server.create(tool("too.late")["tool"].clone());
+    act(&restore);
+    await_that("the state of the backup", || {
+        answers_42(&server, "kept.one") && !answers_42(&server, "too.late")
+    });
+    assert!(answers_42(&server, "kept.two"));
+    server.create(tool("after.it")["tool"].clone());
+    await_that("ready", || registry_check(&server).0 == 200);
+    let fresh = cluster.open("dynamic_mcp");
+    let names = fresh.snapshot();
+    let names: Vec<_> = names
+        .tools()
+        .iter()
+        .map(|tool| tool.name.as_str())
+        .collect();
+    assert_eq!(names, ["after.it", "kept.one", "kept.two"]);
 }

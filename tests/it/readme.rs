@@ -24,13 +24,13 @@ fn readme() -> String {
 
 /// A fenced block: its language, its text, the line of the page where it starts.
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
     language: String,
-    text: String,
+    pub(crate) text: String,
     line: usize,
 }
 
-fn blocks() -> Vec<Block> {
+pub(crate) fn blocks() -> Vec<Block> {
     let (mut found, mut open): (Vec<Block>, bool) = (Vec::new(), false);
     for (index, line) in readme().lines().enumerate() {
         match (line.strip_prefix("```"), open) {
@@ -121,6 +121,8 @@ fn every_block_of_commands_does_what_is_shown() {
                 let itself = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run");
                 assert!(Path::new(itself).is_file());
             }
+            // Run by postgres_servers, which has one.
+            ("sh", script) if script.contains("$DATABASE_URL") => {}
             ("sh", script) => {
                 let port = server
                     .as_ref()

@@ -465,10 +465,10 @@ fn what_is_no_sandbox_of_ours_cannot_be_stopped() {
 
 #[test]
 fn nobody_s_use_ends_it() {
-    let server = start(&[("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "2")]);
+    let server = start(&[("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "4")]);
     let id = open(&server);
     // Time in which it is used does not count.
-    assert_eq!(sh(&server, &id, "echo a > f; sleep 3; cat f"), "a\n");
+    assert_eq!(sh(&server, &id, "echo a > f; sleep 5; cat f"), "a\n");
     assert_eq!(sh(&server, &id, "cat f"), "a\n");
     // Looking at it is no use of it.
     await_that("its end", || listed(&server).is_empty());
@@ -507,7 +507,7 @@ fn a_rush_makes_exactly_as_many_as_there_may_be() {
 
 #[test]
 fn it_outlives_its_server_and_ends_without_one() {
-    let idle = ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "8");
+    let idle = ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "12");
     let mut server = start(&[idle]);
     let id = open(&server);
     assert_eq!(sh(&server, &id, "echo still > f"), "");
@@ -774,7 +774,7 @@ fn a_cancelled_call_ends_what_it_began_and_leaves_the_sandbox() {
 #[test]
 fn what_ends_unasked_is_counted_as_expired() {
     let mut settings = settings_of_engine();
-    settings.sandboxes.idle = Duration::from_secs(1);
+    settings.sandboxes.idle = Duration::from_secs(4);
     let fixture = Fixture::start(settings);
     let sandboxes = fixture.engine.sandboxes().unwrap();
     let (owner, none) = (Principal::local(), Cancel::default());

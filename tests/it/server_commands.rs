@@ -229,7 +229,7 @@ fn a_client_of_one_line() {
             "{line:?}: {error}"
         );
     };
-    fails(&["no.such.tool"], (1, "no tool of that name"));
+    fails(&["no.such.tool"], (1, "there is no tool named"));
     fails(&["system.health", "{"], (2, "not JSON"));
     fails(&["system.health", "[1]"], (2, "JSON object"));
     fails(&["system.health", "{}", "more"], (2, "usage"));

@@ -233,9 +233,8 @@ fn after_the_hint_of_a_rate_limit_there_is_room() {
     assert_eq!(list().get("isError"), None);
 }
 
-#[test]
-fn who_hangs_up_cancels_in_the_stateless_era_only() {
-    let server = Server::start(&[]);
+/// Sends an endless run of the stateless era, without awaiting its answer.
+fn send_modern_run(server: &Server) -> Connection {
     let envelope = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"run_js_ephemeral","arguments":{{"code":"{BUSY_LOOP}","timeoutMs":60000}},{envelope}}}}}"#
@@ -248,6 +247,13 @@ fn who_hangs_up_cancels_in_the_stateless_era_only() {
     ];
     let mut modern = server.connect();
     modern.request("POST", "/mcp", &fields, body.as_bytes());
+    modern
+}
+
+#[test]
+fn who_hangs_up_cancels_in_the_stateless_era_only() {
+    let server = Server::start(&[]);
+    let modern = send_modern_run(&server);
     let code = "await new Promise(r => setTimeout(r, 5000)); return 1";
     let legacy = send_run(&server, code);
     await_that("both to run", || {
@@ -263,6 +269,29 @@ fn who_hangs_up_cancels_in_the_stateless_era_only() {
     await_that("their outcomes", || {
         (ended("cancelled"), ended("ok")) == (1.0, 1.0)
     });
+}
+
+#[test]
+fn who_hangs_up_waits_no_longer() {
+    let server = Server::start(&[
+        ("MCP_TOOL_MAX_CONCURRENCY", "1"),
+        ("MCP_TOOL_QUEUE_MS", "600000"),
+        ("MCP_SHUTDOWN_GRACE_SECONDS", "1"),
+    ]);
+    let running = send_run(&server, BUSY_LOOP);
+    await_that("it to run", || active(&server) == 1.0);
+    let waiting = |server: &Server| server.metric("dynamic_mcp_guard_waiting ");
+    let modern = send_modern_run(&server);
+    await_that("the next to wait", || waiting(&server) == 1.0);
+    drop(modern);
+    await_that("it to go", || waiting(&server) == 0.0);
+    let calls = |outcome: &str| {
+        let labels = format!("{{kind=\"run_js_ephemeral\",outcome=\"{outcome}\"}}");
+        server.metric(&format!("dynamic_mcp_tool_calls_total{labels}"))
+    };
+    await_that("its outcome", || calls("cancelled") == 1.0);
+    assert_eq!((active(&server), calls("timeout")), (1.0, 0.0));
+    drop(running);
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use std::ffi::OsString;
 
 use crate::cli::args::Invocation;
+use crate::config::kind::Kind;
 use crate::config::settings::{Fallback, SETTINGS, by_variable, flags, variables};
 use crate::config::testing::Memory;
-use crate::config::{Environment, Files};
+use crate::config::{Effective, Environment, Files};
 
 /// A small generator (xorshift), so that a failure can be repeated from its seed.
 struct Random(u64);
@@ -78,12 +79,31 @@ impl Random {
     }
 }
 
+/// What stands in every secret that is given.
+const SECRET: &str = "s3cr3t";
+
 /// A value for a variable: its own default half of the time, so that some starts get far.
 fn value_of(random: &mut Random, variable: &str) -> String {
-    let default = by_variable(variable).map(|(setting, _)| setting.fallback);
-    match default {
+    let setting = by_variable(variable).map(|(setting, _)| setting);
+    match setting.map(|setting| setting.fallback) {
+        _ if setting.is_some_and(|row| row.kind.is_secret() && row.key == variable) => {
+            match random.below(2) {
+                0 => format!("{SECRET}{}", random.value()),
+                _ => format!("postgres://u:{SECRET}@h/{}", random.value()),
+            }
+        }
         Some(Fallback::Is(text)) if random.below(2) == 0 => text.to_owned(),
         _ => random.value(),
+    }
+}
+
+/// What took effect is within its bounds, and shows no secret.
+fn check_row(row: &Effective) {
+    let shown = format!("{:?} {:?}", row.masked(), row.shown);
+    assert!(!shown.contains(SECRET), "{}: {shown}", row.setting.key);
+    if let (Kind::Integer { min, max }, Some(text)) = (row.setting.kind, &row.shown) {
+        let number: u64 = text.parse().unwrap();
+        assert!((min..=max).contains(&number), "{}: {text}", row.setting.key);
     }
 }
 
@@ -138,7 +158,10 @@ fn garbage_is_refused_by_name() {
             })
             .collect();
         let text = env_file(&mut random, &variables);
-        let files = Memory::with(&[(".env", &text), ("/s", &random.value())]);
+        let files = Memory::with(&[
+            (".env", &text),
+            ("/s", &format!("{SECRET}{}", random.value())),
+        ]);
         let invocation = Invocation::parse(line.iter().map(OsString::from));
         let environment: Environment = env.iter().cloned().collect();
         match invocation.load(&environment, &files as &dyn Files) {
@@ -146,6 +169,13 @@ fn garbage_is_refused_by_name() {
                 started += 1;
                 assert_eq!(loaded.config.rows.len(), SETTINGS.len());
                 assert!(!loaded.config.engine.allowed_images.is_empty());
+                loaded.config.rows.iter().for_each(check_row);
+                for warning in &loaded.warnings {
+                    assert!(
+                        !warning.to_string().contains(SECRET),
+                        "seed {seed}: {warning}"
+                    );
+                }
             }
             Err(problems) => {
                 refused += 1;
@@ -155,6 +185,7 @@ fn garbage_is_refused_by_name() {
                     assert!(known(&problem.subject) || env_key, "seed {seed}: {problem}");
                     let shown = problem.to_string();
                     assert!(!shown.contains(char::is_control), "seed {seed}: {shown:?}");
+                    assert!(!shown.contains(SECRET), "seed {seed}: {shown:?}");
                 }
             }
         }

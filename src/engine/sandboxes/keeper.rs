@@ -52,7 +52,8 @@ impl Held {
         acquire: Deadline,
         cancel: &Cancel,
     ) -> Result<Self, Failure> {
-        // Whatever ends this frees the place: the keeper may have heard an order whose answer is lost.
+        // Whatever ends this frees the place: the keeper may have heard an order whose answer is
+        // lost.
         let mut held = Self {
             daemon: Arc::clone(daemon),
             container: container.to_owned(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
+use postgres::types::Type;
 
 use super::fault::Fault;
 use super::limit::{Limit, within};
@@ -26,7 +27,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-const LISTEN: &str = "LISTEN dynamic_mcp_registry";
+/// Where replicas tell each other of sessions that were ended.
+const SESSIONS: &str = "dynamic_mcp_sessions";
+const LISTEN: &str = "LISTEN dynamic_mcp_registry; LISTEN dynamic_mcp_sessions";
+const TELL: &str = "SELECT pg_notify($1, id) FROM unnest($2) AS id";
 
 /// Ends its thread when dropped.
 #[derive(Debug)]
@@ -96,9 +100,12 @@ fn listen(shared: &Shared, stopped: &Receiver<()>) -> Result<(), Fault> {
         // Listen first, then look: what changes in between is notified.
         listens = listens || begins_to_listen(&mut client)?;
         shared.catch_up(&mut client)?;
-        shared.listening.store(true, Ordering::Relaxed);
+        shared.listening.store(listens, Ordering::Relaxed);
         let next_poll = Instant::now() + POLL;
-        while Instant::now() < next_poll && !was_notified(&mut client)? {
+        while Instant::now() < next_poll && !was_notified(shared, &mut client)? {
+            if listens {
+                tell_of_ended(shared, &mut client)?;
+            }
             if stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected) {
                 return Ok(());
             }
@@ -116,17 +123,36 @@ fn begins_to_listen(client: &mut Client) -> Result<bool, Fault> {
     })
 }
 
-/// Waits for a notification, for a short while; takes all there are.
-fn was_notified(client: &mut Client) -> Result<bool, Fault> {
+/// Tells other replicas which sessions were ended here; what is lost with the connection is not
+/// told again.
+fn tell_of_ended(shared: &Shared, client: &mut Client) -> Result<(), Fault> {
+    let ids = shared.ended.take_untold();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    within(Limit::Until(Instant::now() + ANSWER), || {
+        client.query_typed(TELL, &[(&SESSIONS, Type::TEXT), (&ids, Type::TEXT_ARRAY)])?;
+        Ok(())
+    })
+}
+
+/// Waits for a notification, for a short while; takes all there are. Whether one was of the
+/// registry.
+fn was_notified(shared: &Shared, client: &mut Client) -> Result<bool, Fault> {
     let limit = Limit::Until(Instant::now() + SLICE + ANSWER);
     within(limit, || {
-        if client.notifications().timeout_iter(SLICE).next()?.is_none() {
-            return match client.is_closed() {
-                true => Err(Fault::Lost),
-                false => Ok(false),
-            };
+        let mut next = client.notifications().timeout_iter(SLICE).next()?;
+        if next.is_none() && client.is_closed() {
+            return Err(Fault::Lost);
         }
-        while client.notifications().iter().next()?.is_some() {}
-        Ok(true)
+        let mut of_registry = false;
+        while let Some(notification) = next {
+            match notification.channel() {
+                SESSIONS => shared.ended.hear(notification.payload()),
+                _ => of_registry = true,
+            }
+            next = client.notifications().iter().next()?;
+        }
+        Ok(of_registry)
     })
 }

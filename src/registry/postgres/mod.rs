@@ -35,6 +35,7 @@ use self::shared::{Shared, Written};
 use self::tables::Tables;
 use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
+use super::ended::EndedSessions;
 use super::snapshot::Snapshot;
 use super::{DatabaseCounts, Imported, OnCollision, StoreError, ToolStore};
 use crate::base::ids::random_bytes;
@@ -131,6 +132,7 @@ impl PostgresStore {
             turn: Mutex::new(()),
             checked_at: Mutex::new(Instant::now()),
             listening: AtomicBool::new(false),
+            ended: Arc::default(),
             max_tools: options.max_tools.min(document::MAX_TOOLS),
             read_only: options.read_only,
         });
@@ -143,6 +145,11 @@ impl PostgresStore {
             shared,
             _listener: listener,
         })
+    }
+
+    /// Sessions that were ended in any replica, as far as it is heard.
+    pub fn ended_sessions(&self) -> Arc<EndedSessions> {
+        Arc::clone(&self.shared.ended)
     }
 
     /// The key of that name: 32 random bytes, made by whoever asks first, the same for all

@@ -16,6 +16,7 @@ use super::{CHECK, WHOLE, migrations};
 use crate::domain::tool::{Tool, ToolName};
 use crate::registry::StoreError;
 use crate::registry::atomic_file::retry_until;
+use crate::registry::ended::EndedSessions;
 use crate::registry::shared_file::try_lock;
 use crate::registry::snapshot::Snapshot;
 
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) checked_at: Mutex<Instant>,
     /// Whether the listener has its connection.
     pub(super) listening: AtomicBool,
+    pub(super) ended: Arc<EndedSessions>,
     pub(super) max_tools: usize,
     pub(super) read_only: bool,
 }
@@ -138,11 +140,6 @@ impl Shared {
                     .show(newest.load(transaction, &self.tables, marker)?);
             }
             let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
-            // A commit that runs into the server's limit while it waits for a synchronous standby
-            // is reported as done, though a failover may lose it. Ours is not.
-            transaction
-                .batch_execute("SET LOCAL statement_timeout = 0")
-                .map_err(Fault::from)?;
             let generation = generation + written.statements;
             let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
             let newest = self.shown.newest();

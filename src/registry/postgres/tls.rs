@@ -22,6 +22,12 @@ use crate::config::{PgTarget, PgTls};
 pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let checked = match (target.tls, &target.root_cert) {
+        // Without a name to check, any certificate of any public authority would do.
+        (PgTls::VerifyCa, None) => {
+            return Err(Fault::Tls(
+                "sslmode=verify-ca needs sslrootcert; or take verify-full",
+            ));
+        }
         // As libpq has it: whoever names an authority wants it asked.
         (PgTls::Require, Some(_)) | (PgTls::VerifyCa, _) => Checked::Authority,
         (PgTls::Require, None) => Checked::Nothing,

@@ -1,5 +1,6 @@
 //! How long one call of a dynamic tool takes over HTTP, beside the floor in the same minutes.
 
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::floor::Floor;
@@ -25,6 +26,7 @@ pub(crate) fn report() {
     create_sum(&mut to_pooled);
     create_sum(&mut to_bare);
     let (mut floors, mut parked, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+    let mut burst = Vec::new();
     // Taken in turns: whatever else the machine does, it does to all three. What one leaves to be
     // cleared away or made ready is done before the next begins.
     let settle = || {
@@ -36,6 +38,8 @@ pub(crate) fn report() {
         floors.push(floor.cycle());
         settle();
         parked.push(timed(|| call_sum(&mut to_pooled)));
+        settle();
+        burst.extend(burst_of_calls(&pooled));
         settle();
         fresh.push(timed(|| call_sum(&mut to_bare)));
     }
@@ -52,6 +56,7 @@ pub(crate) fn report() {
         &call,
     );
     row("call with a parked container", &parked, &call);
+    row("calls at once, as many as are parked", &burst, &call);
     row(
         "floor: create, attach, start, ready, job, result",
         &whole,
@@ -80,6 +85,21 @@ fn timed(act: impl FnOnce()) -> Duration {
     let began = Instant::now();
     act();
     began.elapsed()
+}
+
+/// As many calls at the same time as there are parked containers; the time of each.
+fn burst_of_calls(server: &Server) -> Vec<Duration> {
+    let start = Barrier::new(PARKED);
+    std::thread::scope(|scope| {
+        let call = || {
+            let mut connection = server.connect();
+            start.wait();
+            timed(|| call_sum(&mut connection))
+        };
+        let calls: Vec<_> = (0..PARKED).map(|_| scope.spawn(call)).collect();
+        let calls = calls.into_iter().map(|call| call.join().unwrap());
+        calls.collect()
+    })
 }
 
 /// Until the pool is full again, by its own count.

@@ -109,7 +109,8 @@ pub(crate) fn call_sum(connection: &mut Connection<TcpStream>) {
     assert_eq!(result["structuredContent"]["result"], 3, "{result}");
 }
 
-fn call(connection: &mut Connection<TcpStream>, name: &str, arguments: &Value) -> Value {
+/// The result of a tool call.
+pub(crate) fn call(connection: &mut Connection<TcpStream>, name: &str, arguments: &Value) -> Value {
     let params = json!({ "name": name, "arguments": arguments });
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let (status, text) = connection.request("POST", "/mcp", &body.to_string());

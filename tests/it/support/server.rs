@@ -115,6 +115,8 @@ pub(crate) struct Server {
     child: Child,
     ended: Option<ExitStatus>,
     stderr: Arc<Mutex<String>>,
+    /// The audit log, where the test has none of its own.
+    logs: Folder,
     secrets: Secrets,
 }
 
@@ -122,7 +124,7 @@ pub(crate) struct Server {
 /// searched for secrets when it has ended.
 const LOGS: [(&str, &str); 2] = [("MCP_LOG_LEVEL", "debug"), ("MCP_AUDIT_ENABLED", "true")];
 
-/// The settings of a test, with the others of [`LOGS`]; servers that share a folder share no log.
+/// The settings of a test, with the others of [`LOGS`]; no test finds the log among its own files.
 fn with_logs<'a>(settings: &[(&'a str, &'a str)], file: &'a str) -> Vec<(&'a str, &'a str)> {
     let names = |start: &str| settings.iter().any(|(name, _)| name.starts_with(start));
     let mut all = settings.to_vec();
@@ -141,8 +143,10 @@ impl Server {
     /// Starts beside what lies in `folder` already.
     pub(crate) fn start_in(folder: &Folder, settings: &[(&str, &str)]) -> Self {
         let before = folder.instances();
-        let file = format!("audit-{}.log", random_hex());
-        let mut child = program(folder, &with_logs(settings, &file))
+        let logs = Folder::new();
+        let file = logs.path().join("audit.log");
+        let file = file.to_str().unwrap();
+        let mut child = program(folder, &with_logs(settings, file))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -177,6 +181,7 @@ impl Server {
             child,
             ended: None,
             stderr,
+            logs,
             secrets: leaks::of_settings(folder.path(), settings),
         }
     }
@@ -291,7 +296,7 @@ impl Drop for Server {
         self.secrets.append(&mut leaks::take(self.address));
         if !std::thread::panicking() {
             let folder = self.folder.path();
-            let folders = [folder, &folder.join(".dynamic-mcp")];
+            let folders = [folder, &folder.join(".dynamic-mcp"), self.logs.path()];
             leaks::assert_none(&self.secrets, &self.stderr(), &folders);
         }
     }
