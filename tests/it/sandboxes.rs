@@ -610,29 +610,34 @@ fn its_acts_are_audited_by_digest() {
     assert_eq!(lines[0]["details"]["image"], "node:lts-slim");
 }
 
+/// Opens a sandbox, and does something once its container is there; the time limit is only its.
+fn open_while(server: &Server, timeout_ms: u64, act: impl FnOnce()) -> Value {
+    let label = format!("dynamic-mcp.timeout-ms={timeout_ms}");
+    let is_there = || {
+        let found = daemon().containers_with_labels(&[&label], patience());
+        !found.unwrap().is_empty()
+    };
+    thread::scope(|scope| {
+        let arguments = json!({ "timeoutMs": timeout_ms });
+        let call = scope.spawn(|| server.call("sandbox.initialize", arguments));
+        await_that("a container", || is_there() || call.is_finished());
+        act();
+        call.join().unwrap()
+    })
+}
+
 #[test]
 fn one_that_cannot_be_audited_is_ended() {
     let server = start(&[]);
     let log = server.folder.path().join(".dynamic-mcp/audit.log");
     let aside = server.folder.path().join("aside");
-    let sandboxes = || {
-        let all = daemon().containers_with_labels(&["dynamic-mcp.kind=sandbox"], patience());
-        all.unwrap().len()
-    };
-    // The log goes while the sandbox is being made, which other tests' sandboxes may hide.
+    // The log goes while the sandbox is being made; it may be made sooner.
     let ended = (0..10).any(|_| {
-        let before = sandboxes();
-        let made = thread::scope(|scope| {
-            let call = scope.spawn(|| server.call("sandbox.initialize", json!({})));
-            await_that("a container", || {
-                sandboxes() != before || call.is_finished()
-            });
+        let made = open_while(&server, 23_456, || {
             fs::rename(&log, &aside).unwrap();
             fs::write(&log, "another's").unwrap();
-            let made = call.join().unwrap();
-            fs::rename(&aside, &log).unwrap();
-            made
         });
+        fs::rename(&aside, &log).unwrap();
         await_that("the log", || server.readiness().0 == 200);
         match made.get("isError") {
             None => {
@@ -647,6 +652,17 @@ fn one_that_cannot_be_audited_is_ended() {
     });
     assert!(ended, "the log never went in time");
     assert_eq!(listed(&server), [""; 0]);
+}
+
+#[test]
+fn a_server_that_ends_waits_for_one_that_is_being_made() {
+    let mut server = start(&[QUIET]);
+    let made = open_while(&server, 23_457, || server.signal("TERM"));
+    let id = ok(&made)["sessionId"].as_str().unwrap().to_owned();
+    assert!(server.wait().success());
+    let next = Server::start_in(&server.folder, &settings(&[QUIET]));
+    assert_eq!(sh(&next, &id, "echo there"), "there\n");
+    stop(&next, &id);
 }
 
 #[test]
