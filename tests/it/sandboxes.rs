@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::principal::Principal;
@@ -687,6 +687,34 @@ fn an_image_that_is_allowed_no_more_serves_no_more() {
     }
     assert_eq!(listed(&other), std::slice::from_ref(&id));
     stop(&other, &id);
+}
+
+#[test]
+fn what_never_started_does_not_take_a_place_for_long() {
+    let create = |age: u64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let label = |seconds: u64| seconds.to_string();
+        let spec = json!({
+            "Image": "node:lts-slim",
+            "Labels": {
+                "dynamic-mcp.owner": "nobody's",
+                "dynamic-mcp.kind": "sandbox",
+                "dynamic-mcp.created": label(now.as_secs() - age),
+                "dynamic-mcp.expires": label(now.as_secs() + 3600),
+            },
+        });
+        let path = "/v1.41/containers/create";
+        let answer = request_shared("POST", path, spec.to_string().as_bytes());
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let made: Value = serde_json::from_str(body).unwrap();
+        made["Id"].as_str().unwrap().to_owned()
+    };
+    let (old, young) = (create(600), create(0));
+    Fixture::new().engine.tidy(patience());
+    let state = |id: &str| daemon().container_state(id, patience());
+    assert!(state(&old).unwrap_err().is_not_found());
+    assert!(state(&young).is_ok());
+    daemon().remove_container(&young, patience()).unwrap();
 }
 
 fn stop_again(server: &Server, id: &str) {
