@@ -73,8 +73,8 @@ function isMereFunction(code) {
     try { return Boolean(new vm.Script(text)); } catch { return false; }
   };
   const alone = code.replace(/[;\s]*$/, '');
-  // No operator takes an arrow function, but takes whatever is made with one.
-  return parses('(' + alone + '\n)') && (Boolean(start[1]) || !parses('(!' + alone + '\n)'));
+  // No operator takes an arrow function, and no assignment a function; but what is made with one.
+  return parses('(' + alone + '\n)') && !parses(start[1] ? '(' + alone + '\n= 0)' : '(!' + alone + '\n)');
 }
 
 function compileError(error, code) {
