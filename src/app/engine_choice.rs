@@ -104,6 +104,9 @@ fn dependency_settings(
     Ok(DependencySettings::new(policy, config.npm.clone(), key))
 }
 
+/// A jail is kept to whole processors: parts of one round up.
+const NANO_CPUS: u64 = 1_000_000_000;
+
 fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {
     let default_image = config.allowed_images.first().cloned();
     JailEngine::start(JailSettings {
@@ -113,6 +116,7 @@ fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, 
             JailRefusal::System("MCP_SANDBOX_ALLOWED_IMAGES names no image".to_owned())
         })?,
         memory_bytes: config.memory_bytes,
+        processors: usize::try_from(config.nano_cpus.div_ceil(NANO_CPUS)).unwrap_or(usize::MAX),
         max_output_bytes: config.max_output_bytes,
         warm_pool: config.warm_pool,
         unsafe_without_jail: config.node_jail == NodeJail::Waived,

@@ -42,6 +42,7 @@ fn engine(node: &Path, warm_pool: usize, unsafe_without_jail: bool) -> JailEngin
         node: Some(node.to_owned()),
         default_image: ImageRef::parse("node:lts-slim").unwrap(),
         memory_bytes: 512 << 20,
+        processors: 1,
         max_output_bytes: 200_000,
         warm_pool,
         unsafe_without_jail,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
-use dynamic_mcp::domain::run::Observer;
+use dynamic_mcp::domain::run::{Observer, Returned};
 use dynamic_mcp::domain::tool::Dependency;
 use dynamic_mcp::engine::Engine as _;
 use dynamic_mcp::engine::jail::{JailEngine, JailRefusal};
@@ -52,6 +52,21 @@ impl Observer for Shout {
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
     fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
         Err(String::new())
+    }
+}
+
+#[test]
+fn a_jail_keeps_to_its_processors() {
+    let all = std::thread::available_parallelism().unwrap().get();
+    for (limit, seen) in [(1, 1), (all + 1, all)] {
+        let mut settings = jail_settings(settings());
+        settings.processors = limit;
+        let ended =
+            Fixture::with(settings).run(&job("return require('os').availableParallelism()", "{}"));
+        let Ok(Returned::Value(value)) = &ended.outcome else {
+            panic!("{ended:?}")
+        };
+        assert_eq!(value.text(), seen.to_string());
     }
 }
 

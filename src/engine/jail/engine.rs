@@ -37,6 +37,8 @@ pub struct JailSettings {
     pub default_image: ImageRef,
     /// Bytes of memory of one jail.
     pub memory_bytes: u64,
+    /// Processors that one jail may run on, at least one.
+    pub processors: usize,
     /// Longest result, in bytes of JSON text.
     pub max_output_bytes: usize,
     /// Jails parked ahead of calls.
@@ -282,6 +284,8 @@ impl JailForge {
             host_user: self.may_choose_user.then_some(FIRST_USER + turn),
             limit_processes: self.limit_processes || self.may_choose_user,
             memory_bytes: self.settings.memory_bytes,
+            processors: self.settings.processors,
+            turn: turn as usize,
         };
         JailCell::start(&self.settings.launcher, &plan, &self.disposal)
     }

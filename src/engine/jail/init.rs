@@ -31,6 +31,7 @@ fn start(plan: &Plan, mut launcher: UnixStream) -> Result<kernel::Pid, StepError
     // Best effort: a comfort for the host, no protection from the code inside.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
     let _ = kernel::set_nice(NICE);
+    kernel::keep_to_processors(plan.processors, plan.turn).at("keep to its processors")?;
     if plan.confined {
         confine(plan, &mut launcher)?;
     } else {

@@ -24,6 +24,10 @@ pub(super) struct Plan {
     pub(super) limit_processes: bool,
     /// Memory of all processes together, in bytes.
     pub(super) memory_bytes: u64,
+    /// Processors that it may run on, at least one; the first of them in `turn`.
+    pub(super) processors: usize,
+    /// Which jail of the server it is, so that neighbours run on different processors.
+    pub(super) turn: usize,
 }
 
 /// Everyone's user and group inside.
@@ -253,6 +257,8 @@ mod tests {
             host_user: None,
             limit_processes: true,
             memory_bytes: 512 << 20,
+            processors: 1,
+            turn: 0,
         }
     }
 

@@ -21,6 +21,7 @@ pub(crate) fn jail_settings(settings: EngineSettings) -> JailSettings {
         node: find_node(&std::env::var_os("PATH").unwrap()),
         default_image: settings.allowed_images[0].clone(),
         memory_bytes: settings.memory_bytes,
+        processors: 1,
         max_output_bytes: settings.max_output_bytes,
         warm_pool: 0,
         unsafe_without_jail: false,

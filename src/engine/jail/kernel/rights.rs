@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use libc::{c_int, c_ulong};
 
@@ -96,6 +97,33 @@ pub(in crate::engine::jail) fn limit(resource: c_int, value: u64) -> io::Result<
 pub(in crate::engine::jail) fn set_nice(nice: c_int) -> io::Result<()> {
     // SAFETY: integers; 0 is this process.
     done(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })
+}
+
+/// Keeps to `count` of the processors that this process may use, from the one that `turn` falls on.
+/// Whoever can set no affinity cannot undo it.
+pub(in crate::engine::jail) fn keep_to_processors(count: usize, turn: usize) -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: `set` is as large as said, and all zeroes are a valid one; 0 is this process.
+    let mut set = unsafe {
+        done(libc::sched_getaffinity(0, size, set.as_mut_ptr()))?;
+        set.assume_init()
+    };
+    let all = 0..8 * size;
+    // SAFETY: every number is below the set's size in bits.
+    let usable: Vec<usize> = all
+        .filter(|&one| unsafe { libc::CPU_ISSET(one, &set) })
+        .collect();
+    if count >= usable.len() {
+        return Ok(());
+    }
+    let kept = usable.iter().cycle().skip(turn % usable.len()).take(count);
+    // SAFETY: as above; `set` lives through the call.
+    unsafe {
+        libc::CPU_ZERO(&mut set);
+        kept.for_each(|&one| libc::CPU_SET(one, &mut set));
+        done(libc::sched_setaffinity(0, size, &raw const set))
+    }
 }
 
 /// Names the host, in this UTS namespace.
