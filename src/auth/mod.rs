@@ -63,14 +63,6 @@ impl Caller {
         &self.identity.scopes
     }
 
-    /// Whether it sent an admin token in the header, and not the right one.
-    pub fn guessed_admin_token(&self) -> bool {
-        matches!(
-            self.admin_header,
-            AdminToken::Wrong | AdminToken::Throttled { .. }
-        )
-    }
-
     /// SHA-256 of its token, to tell tokens apart without keeping one.
     pub fn token_digest(&self) -> Option<&[u8; 32]> {
         self.token.as_ref()

@@ -108,23 +108,7 @@ pub(super) fn admit(
     if shared.services.authority.needs_tokens() {
         record(shared, request, request_id, &caller)?;
     }
-    if let Ok(caller) = &caller
-        && caller.guessed_admin_token()
-    {
-        let actor = Actor::of_client(caller.principal(), caller.client());
-        let event = event(shared, request_id, actor);
-        shared.services.audit.deny(&event, "admin_token", None);
-    }
     caller.map_err(|refused| refusal(shared, &refused))
-}
-
-fn event(shared: &Shared, request_id: &str, actor: Actor) -> Event {
-    Event {
-        action: Action::HttpAuth,
-        actor,
-        target: shared.routes.mcp().to_owned(),
-        request_id: request_id.to_owned(),
-    }
 }
 
 /// Counts and audits who was let in and who was not; what cannot be audited is not let in.
@@ -135,7 +119,12 @@ fn record(
     caller: &Result<Caller, Refused>,
 ) -> Result<(), Answer> {
     let (metrics, audit) = (&shared.services.metrics, &shared.services.audit);
-    let event = |actor| event(shared, request_id, actor);
+    let event = |actor| Event {
+        action: Action::HttpAuth,
+        actor,
+        target: shared.routes.mcp().to_owned(),
+        request_id: request_id.to_owned(),
+    };
     match caller {
         Ok(caller) => {
             metrics.count_authenticated();
