@@ -1,6 +1,8 @@
 //! Rules on the text of files: openings, lengths, marks, `unsafe`, and words that do not belong.
 
-use super::lexer::{code_only, is_tests_file, line_at, tests_start, words};
+use std::collections::BTreeMap;
+
+use super::lexer::{code_only, is_tests_file, is_word, line_at, tests_start, words};
 use super::{Violation, assert_none, lines_of, tree};
 
 const LINE_CHARS: usize = 100;
@@ -132,6 +134,49 @@ fn lines_are_short() {
 #[test]
 fn files_are_short() {
     check_all(tree::files("src", ".rs"), check_file_length);
+}
+
+/// Functions with blocks of `unsafe`, as `audit.md` names them, and how many each has.
+fn unsafe_functions(path: &str, text: &str) -> BTreeMap<String, usize> {
+    let code = code_only(text);
+    let code = code.get(..tests_start(&code)).unwrap_or_default();
+    let module = path.trim_start_matches("src/").trim_end_matches(".rs");
+    let mut found = BTreeMap::new();
+    for at in words(code, "unsafe") {
+        let function = words(code, "fn").take_while(|&start| start < at).last();
+        let name = code[function.unwrap() + 2..].trim_start();
+        let name: String = name.chars().take_while(|&c| is_word(c)).collect();
+        *found
+            .entry(format!("{}::{name}", module.replace('/', "::")))
+            .or_default() += 1;
+    }
+    found
+}
+
+#[test]
+fn every_unsafe_block_is_argued_in_the_audit() {
+    let files = tree::rust_files().into_iter();
+    let files = files.filter(|file| file.path.starts_with("src/"));
+    let found: BTreeMap<_, _> = files
+        .flat_map(|file| unsafe_functions(&file.path, &file.text))
+        .collect();
+    let audit = tree::read("audit.md");
+    let rows = audit
+        .lines()
+        .skip_while(|line| !line.starts_with("| function | blocks |"));
+    let listed: BTreeMap<_, _> = rows
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            assert!(!cells[3].is_empty(), "{line}");
+            (
+                cells[1].trim_matches('`').to_owned(),
+                cells[2].parse().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(found, listed);
 }
 
 #[test]
