@@ -156,3 +156,41 @@ fn capabilities(declared: Option<&Value>) -> Capabilities {
         roots: get("roots").is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_declare() {
+        let check = |declared: Value, expected: &[&str]| {
+            let found = capabilities(Some(&declared));
+            let parts = [
+                ("elicitation", found.elicitation),
+                ("form", found.elicits_forms),
+                ("url", found.elicits_urls),
+                ("sampling", found.sampling),
+                ("tools", found.samples_tools),
+                ("context", found.samples_context),
+                ("roots", found.roots),
+            ];
+            let parts = parts.iter().filter(|(_, is_declared)| *is_declared);
+            let found: Vec<_> = parts.map(|(name, _)| *name).collect();
+            assert_eq!(found, expected, "{declared}");
+        };
+        check(json!({}), &[]);
+        check(
+            json!({"tasks": {}, "elicitation": true, "roots": null}),
+            &[],
+        );
+        check(json!({"elicitation": {}}), &["elicitation", "form"]);
+        let url = json!({"elicitation": {"url": {}}});
+        check(url, &["elicitation", "url"]);
+        let both = json!({"elicitation": {"url": {}, "form": {}}});
+        check(both, &["elicitation", "form", "url"]);
+        check(json!({"sampling": {}, "roots": {}}), &["sampling", "roots"]);
+        let whole = json!({"sampling": {"tools": {}, "context": {}}});
+        check(whole, &["sampling", "tools", "context"]);
+        assert_eq!(capabilities(None), Capabilities::default());
+    }
+}

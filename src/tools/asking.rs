@@ -233,3 +233,156 @@ impl Observer for Round<'_> {
         self.answer(ask).unwrap_or_else(Answer::Refused)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn client(answers: &[(&str, &str)], earlier: Option<Earlier>) -> Client {
+        let json = |text: &str| JsonText::parse(text.to_owned()).unwrap();
+        let answers = answers
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json(value)));
+        Client {
+            capabilities: Some(Capabilities {
+                elicitation: true,
+                elicits_urls: true,
+                roots: true,
+                ..Capabilities::default()
+            }),
+            earlier,
+            answers: answers.collect(),
+        }
+    }
+
+    fn link(key: &str, padding: usize) -> Ask {
+        let message = "m".repeat(padding);
+        let params = json!({"mode": "url", "url": "https://a.example", "message": message});
+        Ask {
+            kind: AskKind::Elicit,
+            key: key.to_owned(),
+            params: JsonText::from_value(&params),
+        }
+    }
+
+    fn roots(key: &str) -> Ask {
+        Ask {
+            kind: AskKind::ListRoots,
+            params: JsonText::from_value(&json!(null)),
+            ..link(key, 0)
+        }
+    }
+
+    const CANCEL: &str = r#"{"action":"cancel"}"#;
+    const DECLINE: &str = r#"{"action":"decline"}"#;
+
+    /// The answer as text; `later` where there is none yet.
+    fn told(round: &mut Round<'_>, ask: Ask) -> String {
+        match round.ask(ask) {
+            Answer::Value(value) => value.text().to_owned(),
+            Answer::Refused(why) => why,
+            Answer::Later => "later".to_owned(),
+        }
+    }
+
+    #[test]
+    fn answers_come_by_their_key_and_are_carried_on() {
+        let first = client(&[("a", CANCEL), ("stranger", "1"), ("bad", "1")], None);
+        let mut round = Round::new(&first, "asker");
+        assert_eq!(told(&mut round, link("a", 0)), CANCEL);
+        assert_eq!(told(&mut round, link("a", 9)), CANCEL);
+        for (key, times) in [("bad", 1), ("b", 2)] {
+            for _ in 0..times {
+                assert_eq!(told(&mut round, link(key, 0)), "later");
+            }
+        }
+        let another = "the key \"a\" is that of a question by ctx.elicit already";
+        assert_eq!(told(&mut round, roots("a")), another);
+        assert!(told(&mut round, roots("b")).contains("already"));
+        let asked = round.finish();
+        let keys: Vec<_> = asked.questions.iter().map(|ask| ask.key.as_str()).collect();
+        assert_eq!(keys, ["bad", "b"]);
+        assert_eq!(
+            (asked.so_far.rounds, asked.so_far.asker.as_str()),
+            (1, "asker")
+        );
+        let kept: Vec<_> = asked.so_far.answers.keys().collect();
+        assert_eq!(kept, ["a"]);
+
+        // What was said once stays said.
+        let next = client(&[("a", DECLINE), ("b", DECLINE)], Some(asked.so_far));
+        let mut round = Round::new(&next, "asker");
+        assert_eq!(told(&mut round, link("a", 0)), CANCEL);
+        assert_eq!(told(&mut round, link("b", 0)), DECLINE);
+        let asked = round.finish();
+        assert_eq!((asked.so_far.rounds, asked.so_far.answers.len()), (2, 2));
+    }
+
+    #[test]
+    fn clients_of_handshake_revisions_are_not_asked() {
+        let mute = Client::MUTE;
+        let mut round = Round::new(&mute, "");
+        let told = told(&mut round, roots("a"));
+        assert!(
+            told.starts_with("ctx.listRoots cannot reach this client"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn every_bound_holds() {
+        let client = client(&[], None);
+        let mut round = Round::new(&client, "");
+        for key in ["", "a\n", "é", &"k".repeat(MAX_KEY_CHARS + 1)] {
+            assert!(
+                told(&mut round, link(key, 0)).starts_with("the key must"),
+                "{key:?}"
+            );
+        }
+        assert_eq!(
+            told(&mut round, link(&"k".repeat(MAX_KEY_CHARS), 0)),
+            "later"
+        );
+        for number in 1..MAX_QUESTIONS {
+            assert_eq!(told(&mut round, link(&number.to_string(), 0)), "later");
+        }
+        assert_eq!(told(&mut round, link("1", 0)), "later");
+        let full = "one round has at most 16 questions";
+        assert_eq!(told(&mut round, link("one more", 0)), full);
+        assert_eq!(round.finish().questions.len(), MAX_QUESTIONS);
+
+        let mut round = Round::new(&client, "");
+        assert_eq!(
+            told(&mut round, link("a", MAX_QUESTIONS_BYTES / 2)),
+            "later"
+        );
+        let large = told(&mut round, link("b", MAX_QUESTIONS_BYTES / 2));
+        assert!(large.contains("are larger than 131072 bytes"), "{large}");
+    }
+
+    #[test]
+    fn rounds_and_what_is_carried_have_an_end() {
+        let with = |rounds: u32, bytes: usize| {
+            let large = JsonText::from_value(&"x".repeat(bytes));
+            let earlier = Earlier {
+                rounds,
+                asker: String::new(),
+                answers: [("a".to_owned(), large)].into(),
+            };
+            let client = client(&[("b", CANCEL)], Some(earlier));
+            let mut round = Round::new(&client, "");
+            assert_eq!(told(&mut round, link("b", 0)), CANCEL);
+            told(&mut round, link("c", 0))
+        };
+        assert_eq!(with(MAX_ROUNDS - 1, 0), "later");
+        assert_eq!(
+            with(MAX_ROUNDS, 0),
+            "this call has asked in 16 rounds already"
+        );
+        let rest = CANCEL.len() + "ab".len() + "\"\"".len();
+        assert_eq!(with(0, MAX_ANSWERS_BYTES - rest), "later");
+        let full = with(0, MAX_ANSWERS_BYTES - rest + 1);
+        assert!(full.starts_with("no more can be asked"), "{full}");
+    }
+}
