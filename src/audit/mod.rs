@@ -164,19 +164,34 @@ impl Audit {
     /// # Errors
     /// [`Unaudited`]: the act must not happen.
     pub fn begin(&self, event: Event, details: Details) -> Result<Act, Unaudited> {
+        if event.action.is_execution() {
+            return self.intend(event, details);
+        }
+        let Some(log) = &self.0 else {
+            return Ok(Act(None));
+        };
+        log.ask(Request::Probe)?;
+        Ok(Act(Some(Begun {
+            log: Arc::clone(log),
+            event,
+            details: details.into_map(),
+        })))
+    }
+
+    /// Begins an act of whatever kind with the line before it.
+    ///
+    /// # Errors
+    /// [`Unaudited`]: the act must not happen.
+    pub fn intend(&self, event: Event, details: Details) -> Result<Act, Unaudited> {
         let Some(log) = &self.0 else {
             return Ok(Act(None));
         };
         let mut details = details.into_map();
-        if event.action.is_execution() {
-            let mut intent = details.clone();
-            intent.insert("phase".to_owned(), json!("intent"));
-            let seq = log.write(&event, ActResult::Success, intent)?;
-            details.insert("phase".to_owned(), json!("outcome"));
-            details.insert("intentSeq".to_owned(), json!(seq));
-        } else {
-            log.ask(Request::Probe)?;
-        }
+        let mut intent = details.clone();
+        intent.insert("phase".to_owned(), json!("intent"));
+        let seq = log.write(&event, ActResult::Success, intent)?;
+        details.insert("phase".to_owned(), json!("outcome"));
+        details.insert("intentSeq".to_owned(), json!(seq));
         Ok(Act(Some(Begun {
             log: Arc::clone(log),
             event,

@@ -1,7 +1,7 @@
 //! The operator's rule with all that it takes to judge callers by it: who is let in, what a caller
 //! may do, and in which words it is told otherwise.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use super::authenticator::Authenticator;
@@ -138,6 +138,7 @@ impl Authority {
             identity: Arc::clone(&self.0.local),
             token: None,
             admin_header: AdminToken::Absent,
+            untold: Mutex::default(),
         }
     }
 
@@ -154,14 +155,22 @@ impl Authority {
                 (identity, Some(digest))
             }
         };
-        let header = presented.admin_token.as_ref().map(Secret::reveal);
-        let caller = Caller {
-            admin_header: self.compare(&identity.principal, header),
+        let mut caller = Caller {
             identity,
             token,
+            admin_header: AdminToken::Absent,
+            untold: Mutex::default(),
         };
         self.authorize(&caller, Action::Use, None)
-            .map_err(Refused::Denied)?;
+            .map_err(|denied| Refused::Denied {
+                denied,
+                principal: caller.principal().clone(),
+                client: caller.client().to_owned(),
+            })?;
+        // Nobody guesses the admin token who is not let in.
+        let header = presented.admin_token.as_ref().map(Secret::reveal);
+        caller.admin_header = self.compare(caller.principal(), header);
+        caller.note(caller.admin_header);
         Ok(caller)
     }
 
@@ -177,7 +186,11 @@ impl Authority {
         argument: Option<&str>,
     ) -> Result<Ground, Denied> {
         let admin_token = match caller.admin_header {
-            AdminToken::Absent => self.compare(caller.principal(), argument),
+            AdminToken::Absent => {
+                let compared = self.compare(caller.principal(), argument);
+                caller.note(compared);
+                compared
+            }
             compared => compared,
         };
         let evidence = Evidence {
@@ -321,7 +334,11 @@ mod tests {
             Refused::NoToken,
             Refused::Malformed(""),
             Refused::NoKeys,
-            Refused::Denied(denied),
+            Refused::Denied {
+                denied,
+                principal: Principal::local(),
+                client: String::new(),
+            },
         ];
         let mut unseen = crate::metrics::AUTH_DENIALS.to_vec();
         for refused in faults.map(Refused::Invalid).into_iter().chain(others) {

@@ -119,16 +119,11 @@ fn record(
     caller: &Result<Caller, Refused>,
 ) -> Result<(), Answer> {
     let (metrics, audit) = (&shared.services.metrics, &shared.services.audit);
-    let event = |actor| Event {
-        action: Action::HttpAuth,
-        actor,
-        target: shared.routes.mcp().to_owned(),
-        request_id: request_id.to_owned(),
-    };
+    let event = |actor| event(shared, request_id, actor);
     match caller {
         Ok(caller) => {
             metrics.count_authenticated();
-            let actor = Actor::of_client(caller.principal(), caller.client());
+            let actor = actor(caller);
             let proof = Secret::new(header(request, "Authorization").unwrap_or_default());
             let scopes = caller.scopes().to_vec();
             audit
@@ -137,10 +132,37 @@ fn record(
         }
         Err(refused) => {
             metrics.count_auth_denied(refused.reason());
-            audit.deny(&event(Actor::default()), refused.reason(), None);
+            let actor = match refused {
+                Refused::Denied {
+                    principal, client, ..
+                } => Actor::of_client(principal, client),
+                _ => Actor::default(),
+            };
+            audit.deny(&event(actor), refused.reason(), None);
             Ok(())
         }
     }
+}
+
+/// Audits a wrong admin token that no act was refused for: a guess is one, whatever it came with.
+pub(super) fn record_wrong_admin_token(shared: &Shared, request_id: &str, caller: &Caller) {
+    if let Some(wrong) = caller.take_wrong_admin_token() {
+        let event = event(shared, request_id, actor(caller));
+        shared.services.audit.deny(&event, wrong.reason(), None);
+    }
+}
+
+fn event(shared: &Shared, request_id: &str, actor: Actor) -> Event {
+    Event {
+        action: Action::HttpAuth,
+        actor,
+        target: shared.routes.mcp().to_owned(),
+        request_id: request_id.to_owned(),
+    }
+}
+
+fn actor(caller: &Caller) -> Actor {
+    Actor::of_client(caller.principal(), caller.client())
 }
 
 fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
@@ -169,7 +191,9 @@ fn refusal(shared: &Shared, refused: &Refused) -> Answer {
     let text = refused.to_string();
     let required = shared.services.authority.required_scopes();
     let (status, error) = match refused {
-        Refused::Denied(denied) => return denial(shared, denied, Answer::error(403, &text)),
+        Refused::Denied { denied, .. } => {
+            return denial(shared, denied, Answer::error(403, &text));
+        }
         Refused::NoKeys => {
             return Answer::error(503, &text).with("Retry-After", KEYS_HINT_SECONDS);
         }

@@ -23,20 +23,15 @@ use crate::tools::call::{CallContext, Called, parse_image};
 
 /// A store's refusal as the caller reads it.
 fn store_failure(error: &StoreError) -> Failure {
-    let kind = match error {
-        StoreError::AlreadyExists { .. }
-        | StoreError::NotFound { .. }
-        | StoreError::Conflict { .. }
-        | StoreError::NameTaken { .. }
-        | StoreError::Invalid(_) => FailureKind::InvalidArguments,
-        StoreError::Full { .. } | StoreError::ReadOnly => FailureKind::Policy,
-        StoreError::Busy { .. } => FailureKind::Busy,
-        StoreError::Unwritable { .. }
-        | StoreError::Unusable { .. }
-        | StoreError::Collisions { .. }
-        | StoreError::Corrupt { .. } => FailureKind::Internal,
-    };
-    Failure::new(kind, error.to_string())
+    Failure::new(error.kind(), error.to_string())
+}
+
+/// Told early, so that nothing is looked at in vain; the store decides for good.
+fn refuse_read_only(tools: &Tools) -> Result<(), Failure> {
+    match tools.store.is_read_only() {
+        true => Err(store_failure(&StoreError::ReadOnly)),
+        false => Ok(()),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
@@ -85,6 +80,7 @@ pub(super) fn create(
 }
 
 fn create_tool(tools: &Tools, new: NewTool) -> Result<Arc<Tool>, Failure> {
+    refuse_read_only(tools)?;
     let name = parse_name(&new.name)?;
     if let Some(reason) = reserved(name.as_str()) {
         return Err(invalid(format!(
@@ -255,6 +251,7 @@ pub(super) fn update(
 }
 
 fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> {
+    refuse_read_only(tools)?;
     let base = find(tools, &input.name)?;
     let patched = input
         .patch
