@@ -243,7 +243,7 @@ pub(super) fn update(
 ) -> Result<ToolAnswer, Failure> {
     let _place = tools.place()?;
     let input: UpdateInput = read(arguments)?;
-    let target = input.name.clone();
+    let target = audited_name(tools, &input.name);
     let updated = tools.audited(context, Action::ToolUpdate, &target, || {
         update_tool(tools, input)
     });
@@ -282,6 +282,11 @@ fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> 
     Ok(tool)
 }
 
+/// The name that the audit log has: the tool's own, however the caller spelled it.
+fn audited_name(tools: &Tools, given: &str) -> String {
+    find(tools, given).map_or_else(|_| given.to_owned(), |tool| tool.name.to_string())
+}
+
 /// A tool by its name, disabled or not.
 fn find(tools: &Tools, name: &str) -> Result<Arc<Tool>, Failure> {
     let found = tools.store.snapshot().find(name).cloned();
@@ -308,7 +313,8 @@ pub(super) fn delete(
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let tool = tools.audited(context, Action::ToolDelete, &input.name, || {
+    let target = audited_name(tools, &input.name);
+    let tool = tools.audited(context, Action::ToolDelete, &target, || {
         let name = find(tools, &input.name)?.name.clone();
         let deleted = tools.store.delete(&name, input.expected_revision);
         deleted.map_err(|error| store_failure(&error))
@@ -332,7 +338,8 @@ pub(super) fn enable(
         true => Action::ToolEnable,
         false => Action::ToolDisable,
     };
-    let tool = tools.audited(context, action, &input.name, || {
+    let target = audited_name(tools, &input.name);
+    let tool = tools.audited(context, action, &target, || {
         let name = find(tools, &input.name)?.name.clone();
         tools
             .store
