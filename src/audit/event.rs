@@ -221,6 +221,11 @@ pub enum Details {
         /// Of its code.
         digest: CodeDigest,
     },
+    /// Code that is about to be stored.
+    Code {
+        /// Of the code.
+        digest: CodeDigest,
+    },
     /// Code that is about to run.
     Run {
         /// The tool's revision, where the code is stored.

@@ -46,6 +46,19 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
             Err(refusal) => return refusal,
         },
     };
+    let answer = answer_caller(shared, request, request_id, caller.as_ref());
+    if let Some(caller) = &caller {
+        protected::record_wrong_admin_token(shared, request_id, caller);
+    }
+    answer
+}
+
+fn answer_caller(
+    shared: &Shared,
+    request: &mut Request,
+    request_id: &str,
+    caller: Option<&Caller>,
+) -> Answer {
     if !shared.rules.allows_host(header(request, "Host")) {
         return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
     }
@@ -55,8 +68,8 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
             .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
             .with("Access-Control-Allow-Headers", allowed_headers(request))
             .with("Access-Control-Max-Age", "600"),
-        (Method::Post, Some(caller)) => post(shared, request, request_id, &caller),
-        (Method::Delete, Some(caller)) => delete(shared, request, &caller),
+        (Method::Post, Some(caller)) => post(shared, request, request_id, caller),
+        (Method::Delete, Some(caller)) => delete(shared, request, caller),
         _ => not_taken(),
     }
 }

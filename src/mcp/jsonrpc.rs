@@ -22,6 +22,7 @@ pub(super) mod code {
     pub(crate) const UNSUPPORTED_VERSION: i32 = -32022;
     /// Ours: the HTTP status that goes with it.
     pub(crate) const FORBIDDEN: i32 = 403;
+    pub(crate) const TOO_MANY_REQUESTS: i32 = 429;
 }
 
 /// An error to be sent.

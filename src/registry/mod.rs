@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::domain::failure::FailureKind;
 use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
 use snapshot::Snapshot;
 
@@ -75,6 +76,9 @@ pub trait ToolStore: Send + Sync {
         tools: &[Arc<Tool>],
         on_collision: OnCollision,
     ) -> Result<Imported, StoreError>;
+
+    /// Whether it takes no writes at all (MCP_DYNAMIC_READ_ONLY).
+    fn is_read_only(&self) -> bool;
 
     /// What it keeps the tools in, as MCP_DYNAMIC_BACKEND names it.
     fn backend(&self) -> &'static str;
@@ -266,3 +270,22 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl StoreError {
+    /// The kind of the failure that a caller is told.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::AlreadyExists { .. }
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::NameTaken { .. }
+            | Self::Collisions { .. }
+            | Self::Invalid(_) => FailureKind::InvalidArguments,
+            Self::Full { .. } | Self::ReadOnly => FailureKind::Policy,
+            Self::Busy { .. } => FailureKind::Busy,
+            Self::Unwritable { .. } | Self::Unusable { .. } | Self::Corrupt { .. } => {
+                FailureKind::Internal
+            }
+        }
+    }
+}

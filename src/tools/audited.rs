@@ -110,6 +110,7 @@ impl Tools {
     pub(super) fn write_denied(&self, context: &CallContext<'_>, tool: &str, denied: &Denied) {
         let action = Action::of_tool(tool).unwrap_or(Action::HttpAuth);
         let reason = denied.missing.reason();
+        context.caller.take_wrong_admin_token();
         self.audit.deny(&context.event(action, tool), reason, None);
     }
 

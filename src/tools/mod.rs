@@ -33,7 +33,7 @@ pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
 pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use description::INSTRUCTIONS;
-pub use resources::{ListedResource, ResourceText, UnknownResource};
+pub use resources::{ListedResource, NotRead, ResourceText};
 
 /// Limits and choices of the operator that tools obey.
 #[derive(Clone, Debug)]

@@ -429,6 +429,51 @@ fn the_admin_token_is_another_way_in() {
 }
 
 #[test]
+fn a_wrong_admin_token_is_told_where_the_scope_is_enough() {
+    let mut idp = Idp::start();
+    let more = [
+        ("MCP_ADMIN_TOKEN", ADMIN_TOKEN),
+        ("MCP_AUTH_REQUIRED_SCOPES", "mcp.use"),
+        ("MCP_AUDIT_ENABLED", "true"),
+    ];
+    let mut server = start(&idp, &more);
+    let admin = bearer(&idp.token("alice", "mcp.use mcp.admin", AUDIENCE));
+    let stranger = bearer(&idp.token("bob", "mcp.admin", AUDIENCE));
+    let ask = |authorization: &str, header: Option<&str>, arguments: Value| {
+        let mut fields = vec![("Authorization", authorization)];
+        fields.extend(header.map(|token| ("x-mcp-admin-token", token)));
+        let body = call_body("dynamic.tool.list", &arguments);
+        server.connect().post(&fields, &body)
+    };
+    for (header, argument) in [
+        (Some("guess-by-header-1"), json!({})),
+        (None, json!({ "adminToken": "guess-by-argument-1" })),
+        (Some(ADMIN_TOKEN), json!({})),
+    ] {
+        let reply = ask(&admin, header, argument);
+        assert_eq!(
+            reply.json()["result"]["structuredContent"]["tools"],
+            json!([])
+        );
+    }
+    // Who is not let in learns nothing of it, and is told of as such.
+    let reply = ask(&stranger, Some("guess-by-header-2"), json!({}));
+    assert_eq!(reply.status, 403, "{reply:?}");
+    server.stop();
+    let log = server.folder.path().join(".dynamic-mcp/audit.log");
+    let log = std::fs::read_to_string(log).unwrap();
+    let denied = log.lines().filter(|line| line.contains(r#""denied""#));
+    let denied = denied.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told = |line: Value| {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        text(&line["details"]["reason"]) + " " + line["actor"]["sub"].as_str().unwrap_or("-")
+    };
+    let told: Vec<_> = denied.map(told).collect();
+    let guess = "admin_token_wrong alice";
+    assert_eq!(told, [guess, guess, "scope bob"]);
+}
+
+#[test]
 fn everybody_can_ask_who_they_are() {
     let mut idp = Idp::start();
     let server = start(&idp, &[]);

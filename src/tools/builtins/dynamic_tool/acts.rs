@@ -26,20 +26,15 @@ use crate::tools::call::{CallContext, Called, parse_image};
 
 /// A store's refusal as the caller reads it.
 fn store_failure(error: &StoreError) -> Failure {
-    let kind = match error {
-        StoreError::AlreadyExists { .. }
-        | StoreError::NotFound { .. }
-        | StoreError::Conflict { .. }
-        | StoreError::NameTaken { .. }
-        | StoreError::Invalid(_) => FailureKind::InvalidArguments,
-        StoreError::Full { .. } | StoreError::ReadOnly => FailureKind::Policy,
-        StoreError::Busy { .. } => FailureKind::Busy,
-        StoreError::Unwritable { .. }
-        | StoreError::Unusable { .. }
-        | StoreError::Collisions { .. }
-        | StoreError::Corrupt { .. } => FailureKind::Internal,
-    };
-    Failure::new(kind, error.to_string())
+    Failure::new(error.kind(), error.to_string())
+}
+
+/// Told early, so that nothing is looked at in vain; the store decides for good.
+fn refuse_read_only(tools: &Tools) -> Result<(), Failure> {
+    match tools.store.is_read_only() {
+        true => Err(store_failure(&StoreError::ReadOnly)),
+        false => Ok(()),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
@@ -90,6 +85,7 @@ pub(super) fn create(
 }
 
 fn create_tool(tools: &Tools, new: NewTool) -> Result<Arc<Tool>, Failure> {
+    refuse_read_only(tools)?;
     let name = parse_name(&new.name)?;
     if let Some(reason) = reserved(name.as_str()) {
         return Err(invalid(format!(
@@ -196,7 +192,7 @@ pub(super) fn update(
 ) -> Result<ToolAnswer, Failure> {
     let _place = tools.place()?;
     let input: UpdateInput = read(arguments)?;
-    let target = input.name.clone();
+    let target = audited_name(tools, &input.name);
     let updated = tools.audited(context, Action::ToolUpdate, &target, || {
         update_tool(tools, input)
     });
@@ -204,6 +200,7 @@ pub(super) fn update(
 }
 
 fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> {
+    refuse_read_only(tools)?;
     let base = find(tools, &input.name)?;
     let patched = input
         .patch
@@ -234,6 +231,11 @@ fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> 
     Ok(tool)
 }
 
+/// The name that the audit log has: the tool's own, however the caller spelled it.
+fn audited_name(tools: &Tools, given: &str) -> String {
+    find(tools, given).map_or_else(|_| given.to_owned(), |tool| tool.name.to_string())
+}
+
 /// A tool by its name, disabled or not.
 fn find(tools: &Tools, name: &str) -> Result<Arc<Tool>, Failure> {
     let found = tools.store.snapshot().find(name).cloned();
@@ -260,7 +262,8 @@ pub(super) fn delete(
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let tool = tools.audited(context, Action::ToolDelete, &input.name, || {
+    let target = audited_name(tools, &input.name);
+    let tool = tools.audited(context, Action::ToolDelete, &target, || {
         let name = find(tools, &input.name)?.name.clone();
         let deleted = tools.store.delete(&name, input.expected_revision);
         deleted.map_err(|error| store_failure(&error))
@@ -284,7 +287,8 @@ pub(super) fn enable(
         true => Action::ToolEnable,
         false => Action::ToolDisable,
     };
-    let tool = tools.audited(context, action, &input.name, || {
+    let target = audited_name(tools, &input.name);
+    let tool = tools.audited(context, action, &target, || {
         let name = find(tools, &input.name)?.name.clone();
         tools
             .store
