@@ -109,6 +109,7 @@ fn a_runner_whose_server_is_gone_ends_itself() {
     let spec = container_spec(&Variables {
         image_id: node.id,
         user: User::DEFAULT,
+        volumes: Vec::new(),
         memory_bytes: 256 << 20,
         nano_cpus: 1_000_000_000,
         is_podman: false,
