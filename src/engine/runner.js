@@ -35,6 +35,7 @@ const call = Function.prototype.call.bind(Function.prototype.call);
 const MAX_DEPTH = 128;
 const MAX_TEXT = 8192;
 const MAX_NOTE_BYTES = 65536;
+const NO_ROUTE = ['EAI_AGAIN', 'ENOTFOUND', 'ENETUNREACH'];
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
@@ -247,13 +248,33 @@ function isError(value) {
   try { return types.isNativeError(value) || value instanceof Error; } catch { return false; }
 }
 
+// What an error such as that of a failed `fetch` does not say itself.
+function behind(thrown) {
+  const { cause } = thrown;
+  const notes = [];
+  if (isError(cause)) notes.push('cause: ' + (cause.message || cause.code || cause.name));
+  const code = String((isError(cause) ? cause : thrown).code);
+  if (NO_ROUTE.includes(code) && !hasNetwork()) notes.push('tools have no network');
+  return notes.length > 0 ? ' (' + notes.join('; ') + ')' : '';
+}
+
+function hasNetwork() {
+  try {
+    const all = requireHere('os').networkInterfaces();
+    return keys(all).some(name => all[name].some(address => !address.internal));
+  } catch {
+    return false;
+  }
+}
+
 function describeThrown(thrown) {
   if (!isError(thrown)) {
     return { message: first(guarded(() => thrown, 'a value that has no text')) };
   }
   const message = guarded(() => thrown.message, '');
   const name = guarded(() => thrown.name, 'Error');
-  const found = { message: first(name === 'Error' && message ? message : name + (message ? ': ' + message : '')) };
+  const said = name === 'Error' && message ? message : name + (message ? ': ' + message : '');
+  const found = { message: first(said + guarded(() => behind(thrown), '')) };
   const frames = guarded(() => thrown.stack, '').split('\n').filter(line => /^\s+at /.test(line));
   const at = frames.map(line => /[ (]tool\.js:(\d+):(\d+)\)?$/.exec(line)).find(Boolean);
   if (at && Number(at[1]) > 2) {

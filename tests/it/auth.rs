@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::engine::await_that;
 use crate::support::http::{ACCEPT, Connection, JSON, Reply, call_body, failure};
 use crate::support::idp::{Idp, make_certificates};
-use crate::support::server::{Folder, Server, run, stderr};
+use crate::support::server::{Folder, Server, run, stderr, stdout};
 
 const AUDIENCE: &str = "https://mcp.example/mcp";
 const ADMIN_TOKEN: &str = "correct-horse-battery";
@@ -471,6 +471,43 @@ fn a_wrong_admin_token_is_told_where_the_scope_is_enough() {
     let told: Vec<_> = denied.map(told).collect();
     let guess = "admin_token_wrong alice";
     assert_eq!(told, [guess, guess, "scope bob"]);
+}
+
+#[test]
+fn the_client_of_one_line_has_its_token_from_a_file() {
+    let mut idp = Idp::start();
+    let server = start(&idp, &[]);
+    let port = server.address.port().to_string();
+    let folder = Folder::new();
+    let file = folder.path().join("token");
+    let call = |more: &[&str]| {
+        let line = [&["call", "system.whoami", "--port", &port], more].concat();
+        let output = run(&folder, &[], &line);
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    let token = idp.token("alice", "mcp.use", AUDIENCE);
+    let with_file = ["--token-file", "token"];
+    let check = |content: &str, expected: (i32, &str)| {
+        std::fs::write(&file, content).unwrap();
+        let (code, told) = call(&with_file);
+        assert_eq!(code, Some(expected.0), "{told}");
+        assert!(told.contains(expected.1), "{told}");
+        assert!(!told.contains(&token), "{told}");
+    };
+    check(&format!("{token}\n"), (0, r#""subject":"alice""#));
+    check(&format!("{token}x"), (1, "dynamic-mcp: the token"));
+    let rule = "dynamic-mcp: --token-file: the file must hold one token, and nothing else";
+    check("two words", (2, rule));
+    check("", (2, rule));
+    std::fs::remove_file(&file).unwrap();
+    let missing = "dynamic-mcp: --token-file: the file does not exist\n";
+    assert_eq!(call(&with_file), (Some(2), missing.to_owned()));
+    let (code, told) = call(&[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        told.ends_with("; give one with --token-file FILE\n"),
+        "{told}"
+    );
 }
 
 #[test]
