@@ -239,8 +239,8 @@ pub enum Details {
     },
     /// A sandbox that was started.
     Sandbox {
-        /// The image that it has.
-        image: String,
+        /// What it is really made of.
+        image: UsedImage,
     },
     /// An execution that has ended.
     Ran {
