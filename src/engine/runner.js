@@ -74,7 +74,9 @@ function isMereFunction(code) {
   const parses = text => {
     try { return Boolean(new vm.Script(text)); } catch { return false; }
   };
-  const alone = code.replace(/[;\s]*$/, '');
+  let end = code.length;
+  while (end > 0 && /[;\s]/.test(code[end - 1])) end -= 1;
+  const alone = code.slice(0, end);
   // No operator takes an arrow function, and no assignment a function; but what is made with one.
   return parses('(' + alone + '\n)') && !parses(start[1] ? '(' + alone + '\n= 0)' : '(!' + alone + '\n)');
 }
