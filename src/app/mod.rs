@@ -18,6 +18,7 @@ use crate::audit::Audit;
 use crate::auth::{Authority, Reach};
 use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
+use crate::base::ids::random_bytes;
 use crate::base::sys;
 use crate::base::text::counted;
 use crate::config::{Config, GuardConfig, Transport};
@@ -97,23 +98,25 @@ impl Core {
     ) -> Result<Self, StartError> {
         let (registry, owners) = (opened.registry, opened.instance);
         let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
-        let (sessions, engine, engine_reason) = match config.transport {
+        let (sessions, key, engine, engine_reason) = match config.transport {
             Transport::Http => {
-                let key = registry.session_key()?;
+                let key = SessionKey::new(registry.session_key()?);
                 let sessions = Sessions::new(
-                    SessionKey::new(key),
+                    key.clone(),
                     config.http.session_ttl,
                     registry.ended_sessions(),
                 );
                 let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
                 record_engine(&audit, &*engine)?;
-                (Some(sessions), engine, reason)
+                (Some(sessions), key, engine, reason)
             }
             Transport::Stdio => {
                 let (registry, audit) = (registry.clone(), audit.clone());
                 let late =
                     LateEngine::new(config.clone(), surroundings, as_owners, audit, registry);
-                (None, Arc::new(late) as Arc<dyn Engine>, None)
+                // Nobody but this process's one client brings back what it signs.
+                let key = SessionKey::new(random_bytes());
+                (None, key, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
         let store = registry.store();
@@ -131,7 +134,7 @@ impl Core {
         Ok(Self {
             config,
             audit,
-            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions, key),
             tools,
             engine,
             engine_reason,

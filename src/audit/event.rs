@@ -239,14 +239,15 @@ pub enum Details {
     },
     /// A sandbox that was started.
     Sandbox {
-        /// The image that it has.
-        image: String,
+        /// What it is really made of.
+        image: UsedImage,
     },
     /// An execution that has ended.
     Ran {
         /// From the job's sending to its end.
         duration_ms: u64,
-        /// `ok` or a failure kind's name.
+        /// `ok`, `input_required` where the caller was asked something first, or a failure kind's
+        /// name.
         outcome: &'static str,
         /// What it really ran in.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ mod throttle;
 mod token_cache;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::secret::Secret;
@@ -37,6 +38,8 @@ pub struct Presented {
     pub authorization: Option<Secret>,
     /// The header `x-mcp-admin-token`.
     pub admin_token: Option<Secret>,
+    /// Who is held responsible for it.
+    pub peer: Option<IpAddr>,
 }
 
 /// A caller whose request was let in; only [`Authority::admit`] makes one.
@@ -44,6 +47,8 @@ pub struct Presented {
 pub struct Caller {
     identity: Arc<Identity>,
     token: Option<[u8; 32]>,
+    /// Where it calls from.
+    peer: Option<IpAddr>,
     admin_header: AdminToken,
     /// What was wrong with an admin token of this request, until the audit log has it.
     untold: Mutex<Option<Missing>>,

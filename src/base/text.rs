@@ -68,6 +68,26 @@ impl Tail {
     }
 }
 
+/// Writes base64 text (RFC 4648, section 4): standard alphabet, padded.
+pub fn encode_base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = DIGITS.get((bits >> (18 - 6 * place) & 63) as usize);
+            let is_used = place <= chunk.len();
+            text.push(
+                digit
+                    .filter(|_| is_used)
+                    .map_or('=', |digit| char::from(*digit)),
+            );
+        }
+    }
+    text
+}
+
 /// Reads base64 text (RFC 4648, section 4): standard alphabet, padded, no surplus bits.
 pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
@@ -129,6 +149,17 @@ mod tests {
         for wrong in ["aGk", "aGk==", "a===", "aGl=x", "aG k", "aGl=", "-_8="] {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn base64_comes_back() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..=bytes.len() {
+            let (bytes, _) = bytes.split_at(length);
+            let text = encode_base64(bytes);
+            assert_eq!(decode_base64(&text).as_deref(), Some(bytes), "{text}");
+        }
+        assert_eq!(encode_base64(b"hi"), "aGk=");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Container {
     pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// `sha256:…` of the image that it was made of.
+    pub image_id: String,
     /// Whether it runs now, also where it is paused.
     pub is_running: bool,
 }
@@ -183,6 +185,7 @@ fn listed_container(entry: &Value) -> Result<Container, DockerError> {
     Ok(Container {
         id: text_field(entry, "Id")?,
         labels,
+        image_id: text_field(entry, "ImageID")?,
         is_running: matches!(state, Some("running" | "paused")),
     })
 }

@@ -265,6 +265,7 @@ impl ContainerForge {
         Variables {
             image_id: image.id.clone(),
             user: User::of_image(&image.user),
+            volumes: image.volumes.clone(),
             memory_bytes: self.settings.memory_bytes,
             nano_cpus: self.settings.nano_cpus,
             is_podman: self.daemon.is_podman(),

@@ -86,6 +86,7 @@ mod tests {
         Container {
             id: "c".to_owned(),
             labels,
+            image_id: "sha256:01".to_owned(),
             is_running,
         }
     }

@@ -9,6 +9,7 @@
 const {
   AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
   Boolean, Object, Promise, SharedArrayBuffer, String, SyntaxError, TypeError, process,
+  setImmediate,
 } = globalThis;
 const fs = require('fs');
 const vm = require('vm');
@@ -293,6 +294,8 @@ class Content {
 function runJob(job) {
   const { nonce } = job;
   const asked = new Map();
+  let asks = 0;
+  let waits = false;
   let finished = false;
 
   const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
@@ -320,7 +323,7 @@ function runJob(job) {
   const ask = (kind, key, params) => new Promise((resolve, reject) => {
     if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
     const body = ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params);
-    const id = asked.size + 1;
+    const id = ++asks;
     asked.set(id, { resolve, reject });
     listener.ref();
     send('{"ask":{"id":' + id + body + '}}');
@@ -350,10 +353,15 @@ function runJob(job) {
     if (frame.abort) abort.abort(new Error('the call was cancelled'));
     const waiting = frame.answer && asked.get(frame.answer.id);
     if (!waiting) return;
-    const { value, error } = frame.answer;
-    if (error === undefined) waiting.resolve(value); else waiting.reject(new Error(error));
-    waiting.answered = true;
-    if ([...asked.values()].every(one => one.answered)) listener.unref();
+    const { id, value, error } = frame.answer;
+    asked.delete(id);
+    if (error !== undefined) waiting.reject(new Error(error));
+    else if (value !== undefined) waiting.resolve(parse(value));
+    else waits = true;
+    if (asked.size > 0) return;
+    listener.unref();
+    // Whoever was answered goes on first, and may ask more: all of it is asked at once.
+    if (waits) setImmediate(() => { if (asked.size === 0) finish('{"waiting":true}'); });
   });
   listener.unref();
 

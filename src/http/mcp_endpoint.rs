@@ -7,7 +7,7 @@ use super::response::{Answer, combined, header, is_repeated};
 use super::{Shared, protected};
 use crate::auth::Caller;
 use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
-use crate::tools::CallContext;
+use crate::tools::{CallContext, Client};
 
 const ALLOWED_METHODS: &str = "POST, DELETE, OPTIONS";
 /// What web pages of allowed origins may send.
@@ -164,6 +164,7 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Calle
         caller,
         request_id,
         cancel: &cancel,
+        client: &Client::MUTE,
     };
     match shared.services.mcp.answer(&body, &headers, &context) {
         Reply::Accepted => Answer::empty(202),

@@ -106,7 +106,7 @@ pub(super) fn admit(
     let caller =
         present(shared, request).and_then(|presented| shared.services.authority.admit(&presented));
     if shared.services.authority.needs_tokens() {
-        record(shared, request, request_id, &caller)?;
+        record(shared, request_id, &caller)?;
     }
     caller.map_err(|refused| refusal(shared, &refused))
 }
@@ -114,7 +114,6 @@ pub(super) fn admit(
 /// Counts and audits who was let in and who was not; what cannot be audited is not let in.
 fn record(
     shared: &Shared,
-    request: &Request,
     request_id: &str,
     caller: &Result<Caller, Refused>,
 ) -> Result<(), Answer> {
@@ -124,10 +123,10 @@ fn record(
         Ok(caller) => {
             metrics.count_authenticated();
             let actor = actor(caller);
-            let proof = Secret::new(header(request, "Authorization").unwrap_or_default());
             let scopes = caller.scopes().to_vec();
+            let token = caller.token_digest().copied().unwrap_or_default();
             audit
-                .authenticated(&event(actor), &proof, Details::Authenticated { scopes })
+                .authenticated(&event(actor), &token, Details::Authenticated { scopes })
                 .map_err(|_| Answer::error(503, "the request cannot be audited; try again later"))
         }
         Err(refused) => {
@@ -181,6 +180,7 @@ fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
     Ok(Presented {
         authorization: authorization.map(Secret::new),
         admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+        peer: header(request, "X-Gate-Peer").and_then(|peer| peer.parse().ok()),
     })
 }
 

@@ -17,13 +17,8 @@ use super::paging::{cursor, page};
 use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
-use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
-use crate::base::text::clip;
-use crate::domain::json::JsonText;
-use crate::tools::{CallContext, NotCalled};
-
-/// Bytes of an unknown name that are told back.
-const MAX_SHOWN_NAME: usize = 64;
+use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, wire};
+use crate::tools::CallContext;
 
 impl Server {
     /// Answers one body that came by HTTP.
@@ -135,7 +130,9 @@ impl Server {
                 let body = error_text(Some(request.id), &error);
                 let verdict = match (era, error.code, error.denied) {
                     (Era::Modern, code::METHOD_NOT_FOUND, _) => Verdict::UnknownMethod,
-                    (Era::Modern, code::HEADER_MISMATCH, _) => Verdict::Malformed,
+                    (Era::Modern, code::HEADER_MISMATCH | code::MISSING_CAPABILITY, _) => {
+                        Verdict::Malformed
+                    }
                     (_, _, Some(denied)) => Verdict::Denied(denied),
                     _ => Verdict::Answered,
                 };
@@ -296,44 +293,6 @@ impl Server {
             return make();
         }
         self.lists.text(self.tools.generation(), view, make)
-    }
-
-    /// `modern` is the transport of a request of the stateless era.
-    fn call_tool(
-        &self,
-        request: &Request<'_>,
-        modern: Option<Transport<'_>>,
-        context: &CallContext<'_>,
-    ) -> Result<String, RpcError> {
-        #[derive(Deserialize)]
-        struct Params {
-            name: String,
-            arguments: Option<JsonText>,
-        }
-        let params: Params = read(request)?;
-        let arguments = params.arguments.unwrap_or_else(JsonText::empty_object);
-        if !arguments.text().starts_with('{') {
-            return Err(RpcError::invalid_params(
-                "params.arguments must be an object",
-            ));
-        }
-        if let Some(Transport::Http(headers)) = modern
-            && let Some(schema) = self.tools.author_schema(&params.name)
-        {
-            param_headers::check(&schema, &arguments, &headers.params)?;
-        }
-        let answer = self
-            .tools
-            .call(context, &params.name, &arguments)
-            .map_err(|reason| match reason {
-                NotCalled::Unknown => RpcError::invalid_params(format!(
-                    "there is no tool named \"{}\", or it is disabled; tools/list has those there are",
-                    clip(&params.name, MAX_SHOWN_NAME)
-                )),
-                NotCalled::Denied(denied) => RpcError::denied(denied),
-            })?;
-        let era = modern.map_or(Era::Legacy, |_| Era::Modern);
-        Ok(wire::call_result(&answer, era))
     }
 }
 

@@ -186,7 +186,7 @@ impl Metrics {
         }
     }
 
-    /// Counts one tool call; `outcome` is `ok` or a failure kind's name.
+    /// Counts one tool call; `outcome` is `ok`, `input_required` or a failure kind's name.
     pub fn count_call(&self, kind: CallKind, outcome: &'static str) {
         count(&self.calls, (kind, outcome));
     }

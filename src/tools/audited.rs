@@ -35,7 +35,7 @@ impl Tools {
         execution: &Execution<'_>,
     ) -> Result<Act, Failure> {
         let intent = Details::Run {
-            revision: execution.revision,
+            revision: execution.stored.map(|tool| tool.revision),
             digest: CodeDigest::of(&execution.definition.code),
             image: execution.definition.image.clone(),
         };
@@ -136,7 +136,7 @@ pub(super) fn end_run(
     ran: &Ran,
 ) -> Result<ToolAnswer, Failure> {
     let (result, outcome) = match &answer {
-        Ok(_) => (ActResult::Success, "ok"),
+        Ok(answer) => (ActResult::Success, answer.outcome()),
         Err(failure) => (act_result(failure), failure.kind.as_str()),
     };
     let details = Details::Ran {

@@ -37,5 +37,8 @@ The code is the body of `async function run(args, ctx)` on Node.js: `return` a J
 freely, load modules with `require(…)` or `await import(…)` (no static import/export). Throw to report \
 a failure. Undefined becomes null; Map, Set, BigInt, Buffer and circular values are refused. \
 ctx.content([...]) returns raw MCP content blocks, ctx.progress(done, total, message) and ctx.log(level, \
-data) report on the way, ctx.signal aborts on cancellation. No network, no memory of earlier calls; \
+data) report on the way, ctx.signal aborts on cancellation. `await ctx.elicit(key, { message, \
+requestedSchema })` asks the user, ctx.sample(key, { messages, maxTokens }) the client's model, \
+ctx.listRoots(key) for its folders: the call is then made again with the answers and the code runs \
+again from its top, so change nothing before you ask. No network, no memory of earlier calls; \
 /workspace and /tmp are writable.";

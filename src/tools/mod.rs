@@ -2,6 +2,7 @@
 //! time. The resources beside them, likewise.
 
 mod answer;
+mod asking;
 mod audited;
 mod builtins;
 mod call;
@@ -9,6 +10,7 @@ mod catalog;
 mod content;
 mod description;
 mod entry;
+mod questions;
 mod reports;
 mod resources;
 mod schemas;
@@ -28,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
+pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
 pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use resources::{ListedResource, NotRead, ResourceText};

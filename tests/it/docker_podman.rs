@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamic_mcp::docker::Daemon;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::Observer;
@@ -108,8 +109,8 @@ struct Client;
 impl Observer for Client {
     fn log(&mut self, _: &str, _: &JsonText) {}
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, key: &str, _: &JsonText) -> Result<JsonText, String> {
-        Ok(JsonText::from_value(&json!(key)))
+    fn ask(&mut self, ask: Ask) -> Answer {
+        Answer::Value(JsonText::from_value(&json!(ask.key)))
     }
 }
 

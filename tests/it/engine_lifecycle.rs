@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use dynamic_mcp::base::clock::unix_millis;
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::docker::State;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Ended, Observer};
@@ -34,8 +35,8 @@ impl Observer for Began {
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {
         self.0.send(()).unwrap();
     }
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err("no client".to_owned())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused("no client".to_owned())
     }
 }
 
@@ -109,6 +110,7 @@ fn a_runner_whose_server_is_gone_ends_itself() {
     let spec = container_spec(&Variables {
         image_id: node.id,
         user: User::DEFAULT,
+        volumes: Vec::new(),
         memory_bytes: 256 << 20,
         nano_cpus: 1_000_000_000,
         is_podman: false,

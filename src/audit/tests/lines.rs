@@ -42,13 +42,13 @@ fn act_out(audit: &Audit) {
     drop(exec("math.add"));
     let rejected = event(Action::GuardReject, "dynamic.exec.math.add");
     audit.deny(&rejected, "rate_limited", Some(1500));
-    let proof = Secret::new("eyJhbGciOi");
+    let token = [7; 32];
     for _ in 0..3 {
         let details = Details::Authenticated {
             scopes: vec!["mcp.call".to_owned()],
         };
         audit
-            .authenticated(&event(Action::HttpAuth, "/mcp"), &proof, details)
+            .authenticated(&event(Action::HttpAuth, "/mcp"), &token, details)
             .unwrap();
     }
     let strange = event(Action::ToolDelete, "a\nb\u{1b}[31m\u{9b}\u{202e}\"\\é");
