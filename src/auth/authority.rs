@@ -9,7 +9,7 @@ use super::jwks::{KeysError, KeysHealth};
 use super::jwt::Identity;
 use super::rule::{Action, AdminToken, Evidence, Ground, IdentityRule, Missing, Rule, decide};
 use super::throttle::{Guesser, Throttle};
-use super::{AdminPermit, Caller, Denied, Presented, Refused};
+use super::{AdminPermit, Caller, Denied, DeniedCaller, Presented, Refused};
 use crate::base::address::network;
 use crate::base::secret::Secret;
 use crate::config::{AuthConfig, AuthMode};
@@ -165,10 +165,12 @@ impl Authority {
             untold: Mutex::default(),
         };
         self.authorize(&caller, Action::Use, None)
-            .map_err(|denied| Refused::Denied {
-                denied,
-                principal: caller.principal().clone(),
-                client: caller.client().to_owned(),
+            .map_err(|denied| {
+                Refused::Denied(Box::new(DeniedCaller {
+                    denied,
+                    principal: caller.principal().clone(),
+                    client: caller.client().to_owned(),
+                }))
             })?;
         // Nobody guesses the admin token who is not let in.
         let header = presented.admin_token.as_ref().map(Secret::reveal);
@@ -344,11 +346,11 @@ mod tests {
             Refused::NoToken,
             Refused::Malformed(""),
             Refused::NoKeys,
-            Refused::Denied {
+            Refused::Denied(Box::new(DeniedCaller {
                 denied,
                 principal: Principal::local(),
                 client: String::new(),
-            },
+            })),
         ];
         let mut unseen = crate::metrics::AUTH_DENIALS.to_vec();
         for refused in faults.map(Refused::Invalid).into_iter().chain(others) {

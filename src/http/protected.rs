@@ -132,9 +132,7 @@ fn record(
         Err(refused) => {
             metrics.count_auth_denied(refused.reason());
             let actor = match refused {
-                Refused::Denied {
-                    principal, client, ..
-                } => Actor::of_client(principal, client),
+                Refused::Denied(caller) => Actor::of_client(&caller.principal, &caller.client),
                 _ => Actor::default(),
             };
             audit.deny(&event(actor), refused.reason(), None);
@@ -191,8 +189,8 @@ fn refusal(shared: &Shared, refused: &Refused) -> Answer {
     let text = refused.to_string();
     let required = shared.services.authority.required_scopes();
     let (status, error) = match refused {
-        Refused::Denied { denied, .. } => {
-            return denial(shared, denied, Answer::error(403, &text));
+        Refused::Denied(caller) => {
+            return denial(shared, &caller.denied, Answer::error(403, &text));
         }
         Refused::NoKeys => {
             return Answer::error(503, &text).with("Retry-After", KEYS_HINT_SECONDS);
