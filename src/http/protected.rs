@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use tiny_http::{Method, Request};
 
 use super::Shared;
-use super::response::{Answer, header, is_repeated};
+use super::request::Request;
+use super::response::Answer;
 use crate::audit::{Action, Actor, Details, Event};
 use crate::auth::{Authority, Caller, Denied, Presented, Refused};
 use crate::base::secret::Secret;
@@ -81,14 +81,14 @@ fn quotable(text: &str) -> String {
 }
 
 /// Answers a request for the metadata; anybody may read them, web pages too.
-pub(super) fn metadata(shared: &Shared, request: &Request) -> Answer {
+pub(super) fn metadata(shared: &Shared, request: &Request<'_>) -> Answer {
     let body = shared.resource.metadata(&shared.services.authority);
     let Some(body) = body else {
         return Answer::error(404, "there is nothing at this path");
     };
-    let answer = match request.method() {
-        Method::Get | Method::Head => Answer::json(200, body.to_string()),
-        Method::Options => Answer::empty(204)
+    let answer = match request.method {
+        "GET" | "HEAD" => Answer::json(200, body.to_string()),
+        "OPTIONS" => Answer::empty(204)
             .with("Access-Control-Allow-Methods", "GET, OPTIONS")
             .with("Access-Control-Allow-Headers", "mcp-protocol-version")
             .with("Access-Control-Max-Age", "600"),
@@ -100,7 +100,7 @@ pub(super) fn metadata(shared: &Shared, request: &Request) -> Answer {
 /// Who sends a request, before anything else of it is looked at; else the answer to it.
 pub(super) fn admit(
     shared: &Shared,
-    request: &Request,
+    request: &Request<'_>,
     request_id: &str,
 ) -> Result<Caller, Answer> {
     let caller =
@@ -114,7 +114,7 @@ pub(super) fn admit(
 /// Counts and audits who was let in and who was not; what cannot be audited is not let in.
 fn record(
     shared: &Shared,
-    request: &Request,
+    request: &Request<'_>,
     request_id: &str,
     caller: &Result<Caller, Refused>,
 ) -> Result<(), Answer> {
@@ -129,7 +129,7 @@ fn record(
         Ok(caller) => {
             metrics.count_authenticated();
             let actor = Actor::of_client(caller.principal(), caller.client());
-            let proof = Secret::new(header(request, "Authorization").unwrap_or_default());
+            let proof = Secret::new(request.header("Authorization").unwrap_or_default());
             let scopes = caller.scopes().to_vec();
             audit
                 .authenticated(&event(actor), &proof, Details::Authenticated { scopes })
@@ -143,13 +143,16 @@ fn record(
     }
 }
 
-fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
-    let authorization = header(request, "Authorization");
+fn present(shared: &Shared, request: &Request<'_>) -> Result<Presented, Refused> {
+    let authorization = request.header("Authorization");
     if shared.services.authority.needs_tokens() && authorization.is_some() {
-        if is_repeated(request, "Authorization") {
+        if request.is_repeated("Authorization") {
             return Err(Refused::Malformed("the header Authorization occurs twice"));
         }
-        let query = request.url().split_once('?').map_or("", |(_, query)| query);
+        let query = request
+            .target
+            .split_once('?')
+            .map_or("", |(_, query)| query);
         if query
             .split('&')
             .any(|pair| pair.starts_with("access_token="))
@@ -160,7 +163,7 @@ fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
     }
     Ok(Presented {
         authorization: authorization.map(Secret::new),
-        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+        admin_token: request.header("x-mcp-admin-token").map(Secret::new),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
+pub use builtins::is_answered_at_once;
 pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use description::INSTRUCTIONS;
