@@ -582,7 +582,10 @@ fn its_acts_are_audited_by_digest_and_tell_the_image() {
         assert_eq!(result["_meta"]["dynamic-mcp/image"], image, "{result}");
     }
     stop(&server, id);
-    for result in [exec(&server, id, &["true"]), run_js(&server, id, "return 1")] {
+    for result in [
+        exec(&server, id, &["true"]),
+        run_js(&server, id, "return 1"),
+    ] {
         assert_eq!(result.get("_meta"), None, "{result}");
     }
     stop_again(&server, id);

@@ -51,12 +51,7 @@ impl Sandboxes {
         let used = used_image(name.as_str(), &found);
         variables.labels = key.labels(owner, id, &used, user, timeout);
         let spec = sandbox_spec(self.settings.idle, &variables);
-        let created = DockerCell::create(
-            &self.forge.daemon,
-            &self.forge.disposal,
-            used,
-            &spec,
-        );
+        let created = DockerCell::create(&self.forge.daemon, &self.forge.disposal, used, &spec);
         let mut cell = created.map_err(|error| {
             if error.is_not_found() {
                 self.forge.images.forget(&name);
