@@ -9,7 +9,7 @@ use super::jwks::{KeysError, KeysHealth};
 use super::jwt::Identity;
 use super::rule::{Action, AdminToken, Evidence, Ground, IdentityRule, Missing, Rule, decide};
 use super::throttle::{Guesser, Throttle};
-use super::{AdminPermit, Caller, Denied, Presented, Refused};
+use super::{AdminPermit, Caller, Denied, DeniedCaller, Presented, Refused};
 use crate::base::address::network;
 use crate::base::secret::Secret;
 use crate::config::{AuthConfig, AuthMode};
@@ -96,6 +96,13 @@ impl Authority {
         self.0.tokens.is_some()
     }
 
+    /// Whether it is known at once who sends this `Authorization`: where no tokens are needed, and
+    /// where its token was verified a moment ago.
+    pub fn knows(&self, authorization: Option<&str>) -> bool {
+        let tokens = self.0.tokens.as_ref();
+        tokens.is_none_or(|tokens| tokens.knows(authorization))
+    }
+
     /// The scopes that every token must have.
     pub fn required_scopes(&self) -> &[String] {
         match &self.0.rule.identity {
@@ -165,10 +172,12 @@ impl Authority {
             untold: Mutex::default(),
         };
         self.authorize(&caller, Action::Use, None)
-            .map_err(|denied| Refused::Denied {
-                denied,
-                principal: caller.principal().clone(),
-                client: caller.client().to_owned(),
+            .map_err(|denied| {
+                Refused::Denied(Box::new(DeniedCaller {
+                    denied,
+                    principal: caller.principal().clone(),
+                    client: caller.client().to_owned(),
+                }))
             })?;
         // Nobody guesses the admin token who is not let in.
         let header = presented.admin_token.as_ref().map(Secret::reveal);
@@ -344,11 +353,11 @@ mod tests {
             Refused::NoToken,
             Refused::Malformed(""),
             Refused::NoKeys,
-            Refused::Denied {
+            Refused::Denied(Box::new(DeniedCaller {
                 denied,
                 principal: Principal::local(),
                 client: String::new(),
-            },
+            })),
         ];
         let mut unseen = crate::metrics::AUTH_DENIALS.to_vec();
         for refused in faults.map(Refused::Invalid).into_iter().chain(others) {

@@ -114,16 +114,20 @@ pub enum Refused {
     /// The token is not valid here.
     Invalid(TokenFault),
     /// The token is valid, and lacks a scope.
-    Denied {
-        /// What is missing.
-        denied: Denied,
-        /// Whose token it is.
-        principal: Principal,
-        /// The program that sent it.
-        client: String,
-    },
+    Denied(Box<DeniedCaller>),
     /// No token can be verified now: the issuer's keys cannot be had.
     NoKeys,
+}
+
+/// Who is known and not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeniedCaller {
+    /// What is missing.
+    pub denied: Denied,
+    /// Whose token it is.
+    pub principal: Principal,
+    /// The program that sent it.
+    pub client: String,
 }
 
 impl Refused {
@@ -133,7 +137,7 @@ impl Refused {
             Self::NoToken => "missing",
             Self::Malformed(_) => "malformed",
             Self::Invalid(fault) => fault.reason(),
-            Self::Denied { .. } => "scope",
+            Self::Denied(_) => "scope",
             Self::NoKeys => "keys_unavailable",
         }
     }
@@ -145,7 +149,7 @@ impl fmt::Display for Refused {
             Self::NoToken => formatter.write_str("this server needs a bearer token"),
             Self::Malformed(why) => formatter.write_str(why),
             Self::Invalid(fault) => write!(formatter, "{fault}"),
-            Self::Denied { denied, .. } => write!(formatter, "{denied}"),
+            Self::Denied(caller) => write!(formatter, "{}", caller.denied),
             Self::NoKeys => formatter
                 .write_str("the issuer's keys cannot be had now, so that no token can be checked"),
         }

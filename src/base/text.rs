@@ -1,9 +1,28 @@
-//! Bounded text.
+//! Bounded text, and texts of numbers.
 
 /// The longest prefix of `text` of at most `max_bytes` bytes that ends on a character boundary.
 pub fn clip(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes))
         .unwrap_or(text)
+}
+
+/// `1 tool`, `2 tools`: a number with the word for what it counts, which takes an s.
+pub fn counted(count: impl TryInto<u64>, word: &str) -> String {
+    match count.try_into() {
+        Ok(1) => format!("1 {word}"),
+        Ok(count) => format!("{count} {word}s"),
+        Err(_) => format!("many {word}s"),
+    }
+}
+
+/// The first `most` names, and how many there are beside them.
+pub fn listing(names: &[&str], most: usize) -> String {
+    let shown = names.get(..most).unwrap_or(names);
+    let text = shown.join(", ");
+    match names.len() - shown.len() {
+        0 => text,
+        more => format!("{text} (and {more} more)"),
+    }
 }
 
 /// The last bytes of a stream: keeps `capacity` of them, as text with broken UTF-8 replaced.
@@ -99,6 +118,17 @@ pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_and_names_in_words() {
+        let counts = [0usize, 1, 2].map(|count| counted(count, "tool"));
+        assert_eq!(counts, ["0 tools", "1 tool", "2 tools"]);
+        let names = ["a", "b", "c"];
+        let check = |most, expected| assert_eq!(listing(&names, most), expected);
+        check(4, "a, b, c");
+        check(3, "a, b, c");
+        check(1, "a (and 2 more)");
+    }
 
     #[test]
     fn clips_on_character_boundaries() {

@@ -18,7 +18,7 @@ use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, wire};
-use crate::tools::{CallContext, INSTRUCTIONS};
+use crate::tools::CallContext;
 
 impl Server {
     /// Answers one body that came by HTTP.
@@ -223,7 +223,7 @@ impl Server {
             "protocolVersion": revision,
             "capabilities": capabilities(),
             "serverInfo": wire::SERVER_INFO,
-            "instructions": INSTRUCTIONS,
+            "instructions": self.tools.instructions(),
         });
         let session_id = match transport {
             Transport::Stdio { pipe, .. } => {
@@ -264,7 +264,7 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
-            "server/discover" => Ok(discover()),
+            "server/discover" => Ok(discover(&self.tools.instructions())),
             "tools/list" => self.list_tools(request, Era::Modern, context),
             "tools/call" => self.call_tool(request, Some(transport), context),
             "resources/list" => self.list_resources(request, Era::Modern, context),
@@ -338,10 +338,10 @@ fn capabilities() -> Value {
     json!({ "tools": {}, "resources": {} })
 }
 
-fn discover() -> String {
+fn discover(instructions: &str) -> String {
     let mut result = Map::new();
     result.insert("supportedVersions".to_owned(), json!([MODERN]));
     result.insert("capabilities".to_owned(), capabilities());
-    result.insert("instructions".to_owned(), INSTRUCTIONS.into());
+    result.insert("instructions".to_owned(), instructions.into());
     wire::cacheable(result, Era::Modern)
 }

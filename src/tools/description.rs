@@ -1,7 +1,23 @@
 //! The words that teach an author, who is usually a model, to get a tool right the first time.
 
+use std::borrow::Cow;
+
+use crate::config::{BUILT_INS, NameStyle};
+use crate::domain::tool::underscored;
+
+/// A text of ours with its built-in tools named as they are listed.
+pub(super) fn in_style(style: NameStyle, text: &str) -> Cow<'_, str> {
+    let mut styled = Cow::Borrowed(text);
+    for (name, ..) in BUILT_INS {
+        if style == NameStyle::Underscore && name.contains('.') && styled.contains(name) {
+            styled = Cow::Owned(styled.replace(name, &underscored(name)));
+        }
+    }
+    styled
+}
+
 /// For `initialize` and `server/discover`.
-pub const INSTRUCTIONS: &str = "\
+pub(super) const INSTRUCTIONS: &str = "\
 This server lets you make tools while it runs. dynamic.tool.create stores a tool; it can be called at \
 once, under its own name or, where your client does not refresh its list, by dynamic.tool.call. \
 run_js_ephemeral runs code once without storing it. Each call runs in its own sandbox: nothing is kept \
