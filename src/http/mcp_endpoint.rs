@@ -6,7 +6,7 @@ use super::response::Answer;
 use super::{Shared, protected};
 use crate::auth::Caller;
 use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
-use crate::tools::CallContext;
+use crate::tools::{CallContext, Client};
 
 const ALLOWED_METHODS: &str = "POST, DELETE, OPTIONS";
 /// What web pages of allowed origins may send.
@@ -45,6 +45,19 @@ fn answer_of_origin(shared: &Shared, request: &Request<'_>, request_id: &str) ->
             Err(refusal) => return refusal,
         },
     };
+    let answer = answer_caller(shared, request, request_id, caller.as_ref());
+    if let Some(caller) = &caller {
+        protected::record_wrong_admin_token(shared, request_id, caller);
+    }
+    answer
+}
+
+fn answer_caller(
+    shared: &Shared,
+    request: &Request<'_>,
+    request_id: &str,
+    caller: Option<&Caller>,
+) -> Answer {
     if !shared.rules.allows_host(request.header("Host")) {
         return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
     }
@@ -54,8 +67,8 @@ fn answer_of_origin(shared: &Shared, request: &Request<'_>, request_id: &str) ->
             .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
             .with("Access-Control-Allow-Headers", allowed_headers(request))
             .with("Access-Control-Max-Age", "600"),
-        ("POST", Some(caller)) => post(shared, request, request_id, &caller),
-        ("DELETE", Some(caller)) => delete(shared, request, &caller),
+        ("POST", Some(caller)) => post(shared, request, request_id, caller),
+        ("DELETE", Some(caller)) => delete(shared, request, caller),
         _ => not_taken(),
     }
 }
@@ -146,6 +159,7 @@ fn post(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Calle
         caller,
         request_id,
         cancel: &cancel,
+        client: &Client::MUTE,
     };
     match shared.services.mcp.answer(request.body, &headers, &context) {
         Reply::Accepted => Answer::empty(202),

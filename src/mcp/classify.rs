@@ -60,7 +60,8 @@ pub(super) enum Era {
 }
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// What the client declares, with each request anew.
+pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 #[derive(Deserialize)]
 struct WithMeta<'a> {
