@@ -209,7 +209,7 @@ mod tests {
     fn a_change_makes_what_all_tools_anew_would_make() {
         let names_of =
             |names: &[&str]| -> Vec<Arc<Tool>> { names.iter().map(|name| tool(name)).collect() };
-        let all = ["b.b", "b_b", "b:b", "a", "c.c", "c_b", "d", "a.z", "b.a"];
+        let all = ["b.b", "b_b", "b:b", "aaa", "c.c", "c_b", "ddd", "a.z", "b.a"];
         let published = Published::default();
         let mut kept: Vec<&str> = Vec::new();
         let check = |put: &[&str], removed: &[&str], kept: &[&str]| {
@@ -225,16 +225,16 @@ mod tests {
             check(&[one], &["unknown"], &kept);
         }
         let before = published.current();
-        check(&["d"], &["d"], &kept);
+        check(&["ddd"], &["ddd"], &kept);
         assert!(!Arc::ptr_eq(
-            before.get("d").unwrap(),
-            published.current().get("d").unwrap()
+            before.get("ddd").unwrap(),
+            published.current().get("ddd").unwrap()
         ));
         assert!(Arc::ptr_eq(
-            before.get("a").unwrap(),
-            published.current().get("a").unwrap()
+            before.get("aaa").unwrap(),
+            published.current().get("aaa").unwrap()
         ));
-        for one in ["b_b", "a", "d", "b.b", "c.c", "b:b", "c_b", "b.a", "a.z"] {
+        for one in ["b_b", "aaa", "ddd", "b.b", "c.c", "b:b", "c_b", "b.a", "a.z"] {
             kept.retain(|other| *other != one);
             check(&[], &[one], &kept);
         }
