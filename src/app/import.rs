@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::audit_log::open_audit;
 use super::{StartError, open_store};
-use crate::audit::{ActResult, Action, Actor, Audit, CodeDigest, Details, Event, Unaudited};
+use crate::audit::{Act, ActResult, Action, Actor, Audit, CodeDigest, Details, Event, Unaudited};
 use crate::base::ids::random_hex;
 use crate::config::Config;
-use crate::domain::tool::Tool;
+use crate::domain::tool::{Tool, ToolName};
 use crate::metrics::Metrics;
 use crate::registry::snapshot::Snapshot;
-use crate::registry::{Imported, OnCollision};
+use crate::registry::{Imported, OnCollision, ToolStore};
 
-/// Takes tools in, all or none.
+/// Takes tools in, all or none; nothing where that cannot be audited.
 ///
 /// # Errors
 /// In words: what is wrong with the registry, the tools or the audit log. Only where they say so
@@ -27,47 +27,71 @@ pub fn import_tools(
     let store = open_store(&config.store).map_err(words)?;
     let instance = format!("import-{}", random_hex());
     let audit = open_audit(config, || instance, &Arc::new(Metrics::default())).map_err(words)?;
-    let before = store.snapshot();
-    let imported = store.import(tools, on_collision);
-    let written = match &imported {
-        Ok(_) => write_changes(&audit, &before, &store.snapshot(), tools),
-        Err(_) => Ok(()),
-    };
+    let imported = import(&audit, store.as_ref(), tools, on_collision);
     audit.stop();
-    let imported = imported.map_err(|error| error.to_string())?;
-    written.map_err(|Unaudited| "the import was made, but it could not be audited".to_owned())?;
-    Ok(imported)
+    imported
 }
 
-fn write_changes(
+fn import(
+    audit: &Audit,
+    store: &dyn ToolStore,
+    tools: &[Arc<Tool>],
+    on_collision: OnCollision,
+) -> Result<Imported, String> {
+    let before = store.snapshot();
+    let acts = tools.iter().filter_map(|tool| begin(audit, &before, tool));
+    let acts: Vec<_> = acts
+        .collect::<Result<_, Unaudited>>()
+        .map_err(|error| error.to_string())?;
+    let imported = store.import(tools, on_collision);
+    let after = store.snapshot();
+    let finish = |(name, act): (&ToolName, Act)| {
+        let stored = after.get(name.as_str());
+        let (result, details) = match (&imported, stored) {
+            (Err(error), _) => {
+                let outcome = error.kind().as_str();
+                (ActResult::Error, Details::Failed { outcome })
+            }
+            (Ok(_), None) => (ActResult::Success, Details::None {}),
+            (Ok(_), Some(tool)) => {
+                let details = Details::Tool {
+                    revision: tool.revision,
+                    digest: CodeDigest::of(&tool.definition.code),
+                };
+                (ActResult::Success, details)
+            }
+        };
+        act.finish(result, details)
+    };
+    let written: Vec<_> = acts.into_iter().map(finish).collect();
+    let imported = imported.map_err(|error| error.to_string())?;
+    match written.into_iter().collect() {
+        Ok(()) => Ok(imported),
+        Err(Unaudited) => Err("the import was made, but it could not be audited".to_owned()),
+    }
+}
+
+/// The line before a change; `None` where there is nothing to change.
+fn begin<'a>(
     audit: &Audit,
     before: &Snapshot,
-    after: &Snapshot,
-    tools: &[Arc<Tool>],
-) -> Result<(), Unaudited> {
-    for name in tools.iter().map(|tool| tool.name.as_str()) {
-        let Some(tool) = after.find(name) else {
-            continue;
-        };
-        let action = match before.find(name) {
-            None => Action::ToolCreate,
-            Some(old) if old.revision != tool.revision => Action::ToolUpdate,
-            Some(_) => continue,
-        };
-        let actor = Actor {
-            subject: Some("operator".to_owned()),
-            client: Some("tools import".to_owned()),
-            ..Actor::server()
-        };
-        let event = Event {
-            actor,
-            ..Event::of_server(action, name)
-        };
-        let details = Details::Tool {
-            revision: tool.revision,
-            digest: CodeDigest::of(&tool.definition.code),
-        };
-        audit.record(&event, ActResult::Success, details)?;
-    }
-    Ok(())
+    tool: &'a Tool,
+) -> Option<Result<(&'a ToolName, Act), Unaudited>> {
+    let action = match before.get(tool.name.as_str()) {
+        None => Action::ToolCreate,
+        Some(old) if old.definition != tool.definition => Action::ToolUpdate,
+        Some(_) => return None,
+    };
+    let actor = Actor {
+        subject: Some("operator".to_owned()),
+        client: Some("tools import".to_owned()),
+        ..Actor::server()
+    };
+    let event = Event {
+        actor,
+        ..Event::of_server(action, tool.name.as_str())
+    };
+    let digest = CodeDigest::of(&tool.definition.code);
+    let act = audit.intend(event, Details::Code { digest });
+    Some(act.map(|act| (&tool.name, act)))
 }

@@ -221,6 +221,11 @@ pub enum Details {
         /// Of its code.
         digest: CodeDigest,
     },
+    /// Code that is about to be stored.
+    Code {
+        /// Of the code.
+        digest: CodeDigest,
+    },
     /// Code that is about to run.
     Run {
         /// The tool's revision, where the code is stored.
@@ -231,6 +236,9 @@ pub enum Details {
         /// The image asked for, where it is not the default one.
         #[serde(skip_serializing_if = "Option::is_none")]
         image: Option<String>,
+        /// The packages it may import, such as `ms@^2.1.0, semver@7`.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        dependencies: String,
     },
     /// A sandbox that was started.
     Sandbox {
@@ -241,7 +249,8 @@ pub enum Details {
     Ran {
         /// From the job's sending to its end.
         duration_ms: u64,
-        /// `ok` or a failure kind's name.
+        /// `ok`, `input_required` where the caller was asked something first, or a failure kind's
+        /// name.
         outcome: &'static str,
         /// What it really ran in.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -369,8 +378,9 @@ mod tests {
                 revision: None,
                 digest: CodeDigest("sha256:00".to_owned()),
                 image: None,
+                dependencies: "ms@^2".to_owned(),
             },
-            r#"{"digest":"sha256:00"}"#,
+            r#"{"dependencies":"ms@^2","digest":"sha256:00"}"#,
         );
     }
 }

@@ -17,7 +17,8 @@ mod throttle;
 mod token_cache;
 
 use std::fmt;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::secret::Secret;
 use crate::domain::principal::Principal;
@@ -37,14 +38,20 @@ pub struct Presented {
     pub authorization: Option<Secret>,
     /// The header `x-mcp-admin-token`.
     pub admin_token: Option<Secret>,
+    /// Who is held responsible for it.
+    pub peer: Option<IpAddr>,
 }
 
 /// A caller whose request was let in; only [`Authority::admit`] makes one.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Caller {
     identity: Arc<Identity>,
     token: Option<[u8; 32]>,
+    /// Where it calls from.
+    peer: Option<IpAddr>,
     admin_header: AdminToken,
+    /// What was wrong with an admin token of this request, until the audit log has it.
+    untold: Mutex<Option<Missing>>,
 }
 
 impl Caller {
@@ -66,6 +73,23 @@ impl Caller {
     /// SHA-256 of its token, to tell tokens apart without keeping one.
     pub fn token_digest(&self) -> Option<&[u8; 32]> {
         self.token.as_ref()
+    }
+
+    /// What was wrong with an admin token that came with the request, for whoever writes it down:
+    /// asked again, it is told already.
+    pub fn take_wrong_admin_token(&self) -> Option<Missing> {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.take()
+    }
+
+    fn note(&self, compared: AdminToken) {
+        let wrong = match compared {
+            AdminToken::Absent | AdminToken::Right => return,
+            AdminToken::Wrong => Missing::RightAdminToken,
+            AdminToken::Throttled { retry_after_ms } => Missing::Patience { retry_after_ms },
+        };
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold = Some(wrong);
     }
 }
 
@@ -90,9 +114,20 @@ pub enum Refused {
     /// The token is not valid here.
     Invalid(TokenFault),
     /// The token is valid, and lacks a scope.
-    Denied(Denied),
+    Denied(Box<DeniedCaller>),
     /// No token can be verified now: the issuer's keys cannot be had.
     NoKeys,
+}
+
+/// Who is known and not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeniedCaller {
+    /// What is missing.
+    pub denied: Denied,
+    /// Whose token it is.
+    pub principal: Principal,
+    /// The program that sent it.
+    pub client: String,
 }
 
 impl Refused {
@@ -114,7 +149,7 @@ impl fmt::Display for Refused {
             Self::NoToken => formatter.write_str("this server needs a bearer token"),
             Self::Malformed(why) => formatter.write_str(why),
             Self::Invalid(fault) => write!(formatter, "{fault}"),
-            Self::Denied(denied) => write!(formatter, "{denied}"),
+            Self::Denied(caller) => write!(formatter, "{}", caller.denied),
             Self::NoKeys => formatter
                 .write_str("the issuer's keys cannot be had now, so that no token can be checked"),
         }

@@ -9,6 +9,7 @@
 const {
   AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
   Boolean, Object, Promise, SharedArrayBuffer, String, SyntaxError, TypeError, process,
+  setImmediate,
 } = globalThis;
 const fs = require('fs');
 const vm = require('vm');
@@ -37,6 +38,7 @@ const kill = process.kill.bind(process);
 const MAX_DEPTH = 128;
 const MAX_TEXT = 8192;
 const MAX_NOTE_BYTES = 65536;
+const NO_ROUTE = ['EAI_AGAIN', 'ENOTFOUND', 'ENETUNREACH'];
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
@@ -80,7 +82,9 @@ function isMereFunction(code) {
   const parses = text => {
     try { return Boolean(new vm.Script(text)); } catch { return false; }
   };
-  const alone = code.replace(/[;\s]*$/, '');
+  let end = code.length;
+  while (end > 0 && /[;\s]/.test(code[end - 1])) end -= 1;
+  const alone = code.slice(0, end);
   // No operator takes an arrow function, and no assignment a function; but what is made with one.
   return parses('(' + alone + '\n)') && !parses(start[1] ? '(' + alone + '\n= 0)' : '(!' + alone + '\n)');
 }
@@ -255,13 +259,33 @@ function isError(value) {
   try { return types.isNativeError(value) || value instanceof Error; } catch { return false; }
 }
 
+// What an error such as that of a failed `fetch` does not say itself.
+function behind(thrown) {
+  const { cause } = thrown;
+  const notes = [];
+  if (isError(cause)) notes.push('cause: ' + (cause.message || cause.code || cause.name));
+  const code = String((isError(cause) ? cause : thrown).code);
+  if (NO_ROUTE.includes(code) && !hasNetwork()) notes.push('tools have no network');
+  return notes.length > 0 ? ' (' + notes.join('; ') + ')' : '';
+}
+
+function hasNetwork() {
+  try {
+    const all = requireHere('os').networkInterfaces();
+    return keys(all).some(name => all[name].some(address => !address.internal));
+  } catch {
+    return false;
+  }
+}
+
 function describeThrown(thrown) {
   if (!isError(thrown)) {
     return { message: first(guarded(() => thrown, 'a value that has no text')) };
   }
   const message = guarded(() => thrown.message, '');
   const name = guarded(() => thrown.name, 'Error');
-  const found = { message: first(name === 'Error' && message ? message : name + (message ? ': ' + message : '')) };
+  const said = name === 'Error' && message ? message : name + (message ? ': ' + message : '');
+  const found = { message: first(said + guarded(() => behind(thrown), '')) };
   const frames = guarded(() => thrown.stack, '').split('\n').filter(line => /^\s+at /.test(line));
   const at = frames.map(line => /[ (]tool\.js:(\d+):(\d+)\)?$/.exec(line)).find(Boolean);
   if (at && Number(at[1]) > 2) {
@@ -281,6 +305,8 @@ class Content {
 const runJob = (function (job) {
   const { nonce } = job;
   const asked = new Map();
+  let asks = 0;
+  let waits = false;
   let finished = false;
 
   const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
@@ -308,7 +334,7 @@ const runJob = (function (job) {
   const ask = (kind, key, params) => new Promise((resolve, reject) => {
     if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
     const body = ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params);
-    const id = asked.size + 1;
+    const id = ++asks;
     asked.set(id, { resolve, reject });
     listener.ref();
     send('{"ask":{"id":' + id + body + '}}');
@@ -338,10 +364,15 @@ const runJob = (function (job) {
     if (frame.abort) abort.abort(new Error('the call was cancelled'));
     const waiting = frame.answer && asked.get(frame.answer.id);
     if (!waiting) return;
-    const { value, error } = frame.answer;
-    if (error === undefined) waiting.resolve(value); else waiting.reject(new Error(error));
-    waiting.answered = true;
-    if ([...asked.values()].every(one => one.answered)) listener.unref();
+    const { id, value, error } = frame.answer;
+    asked.delete(id);
+    if (error !== undefined) waiting.reject(new Error(error));
+    else if (value !== undefined) waiting.resolve(parse(value));
+    else waits = true;
+    if (asked.size > 0) return;
+    listener.unref();
+    // Whoever was answered goes on first, and may ask more: all of it is asked at once.
+    if (waits) setImmediate(() => { if (asked.size === 0) finish('{"waiting":true}'); });
   });
   listener.unref();
 

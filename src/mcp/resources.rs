@@ -8,7 +8,8 @@ use super::dispatch::read;
 use super::jsonrpc::{Request, RpcError, code};
 use super::paging::page;
 use super::{Server, wire};
-use crate::tools::{CallContext, UnknownResource};
+use crate::domain::failure::Failure;
+use crate::tools::{CallContext, NotRead};
 
 /// Longer ones are told from others by nobody; they would only be echoed.
 const MAX_URI_BYTES: usize = 8192;
@@ -42,7 +43,8 @@ impl Server {
         }
         match self.tools.read_resource(context, &uri) {
             Ok(contents) => Ok(wire::list_result("contents", contents, None, era)),
-            Err(UnknownResource) => Err(unknown(&uri, era)),
+            Err(NotRead::Unknown) => Err(unknown(&uri, era)),
+            Err(NotRead::Refused(failure)) => Err(refused(&failure)),
         }
     }
 }
@@ -51,6 +53,14 @@ impl Server {
 pub(super) fn list_resource_templates(request: &Request<'_>, era: Era) -> Result<String, RpcError> {
     let (none, next) = page(request, Vec::<String>::new(), |template| template)?;
     Ok(wire::list_result("resourceTemplates", none, next, era))
+}
+
+fn refused(failure: &Failure) -> RpcError {
+    let retry = failure.retry_after_ms;
+    RpcError {
+        data: retry.map(|millis| json!({ "retryAfterMs": millis })),
+        ..RpcError::new(code::TOO_MANY_REQUESTS, failure.message.clone())
+    }
 }
 
 fn unknown(uri: &str, era: Era) -> RpcError {

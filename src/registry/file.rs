@@ -180,6 +180,10 @@ impl ToolStore for FileStore {
         })
     }
 
+    fn is_read_only(&self) -> bool {
+        self.shared.is_read_only()
+    }
+
     fn backend(&self) -> &'static str {
         "file"
     }

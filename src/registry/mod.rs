@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::base::text::listing;
+use crate::domain::failure::FailureKind;
 use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
 use snapshot::Snapshot;
 
@@ -75,6 +77,9 @@ pub trait ToolStore: Send + Sync {
         tools: &[Arc<Tool>],
         on_collision: OnCollision,
     ) -> Result<Imported, StoreError>;
+
+    /// Whether it takes no writes at all (MCP_DYNAMIC_READ_ONLY).
+    fn is_read_only(&self) -> bool;
 
     /// What it keeps the tools in, as MCP_DYNAMIC_BACKEND names it.
     fn backend(&self) -> &'static str;
@@ -245,13 +250,12 @@ impl fmt::Display for StoreError {
                 write!(formatter, "the registry cannot be used: {reason}")
             }
             Self::Collisions { names } => {
-                let shown: Vec<&str> = names.iter().take(10).map(ToolName::as_str).collect();
-                let more = names.len() - shown.len();
+                let names: Vec<&str> = names.iter().map(ToolName::as_str).collect();
                 write!(
                     formatter,
-                    "nothing was imported: the registry holds other tools named {} (and {more} \
-                     more); add the word replace to replace them",
-                    shown.join(", ")
+                    "nothing was imported: the registry holds other tools named {}; add the word \
+                     replace to replace them",
+                    listing(&names, 10)
                 )
             }
             Self::Corrupt { path, reason } => {
@@ -266,3 +270,22 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl StoreError {
+    /// The kind of the failure that a caller is told.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::AlreadyExists { .. }
+            | Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::NameTaken { .. }
+            | Self::Collisions { .. }
+            | Self::Invalid(_) => FailureKind::InvalidArguments,
+            Self::Full { .. } | Self::ReadOnly => FailureKind::Policy,
+            Self::Busy { .. } => FailureKind::Busy,
+            Self::Unwritable { .. } | Self::Unusable { .. } | Self::Corrupt { .. } => {
+                FailureKind::Internal
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use super::Tools;
 use super::call::CallContext;
 use crate::auth::{Action, Caller, Denied};
 use crate::config::has_built_in;
+use crate::domain::failure::Failure;
 
 /// A resource as `resources/list` shows it (MCP 2026-07-28, `Resource`).
 #[derive(Clone, Debug, Serialize)]
@@ -37,9 +38,14 @@ pub struct ResourceText {
     pub text: String,
 }
 
-/// There is no such resource, or none for this caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownResource;
+/// Why a resource is not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRead {
+    /// There is no such resource, or none for this caller.
+    Unknown,
+    /// It was read too often.
+    Refused(Failure),
+}
 
 /// A resource of ours: a JSON document made when it is read.
 struct BuiltInResource {
@@ -47,7 +53,8 @@ struct BuiltInResource {
     name: &'static str,
     title: &'static str,
     description: &'static str,
-    needs_admin: bool,
+    /// The admin act that gives the same; `None` where everybody may read it.
+    admin_act: Option<&'static str>,
     report: fn(&Tools) -> Value,
 }
 
@@ -60,7 +67,7 @@ const BUILT_IN: &[BuiltInResource] = &[
         name: "guard_metrics",
         title: "Guard metrics",
         description: "Runs now, the limits, and what each scope was used for and refused.",
-        needs_admin: false,
+        admin_act: None,
         report: Tools::guard_metrics,
     },
     BuiltInResource {
@@ -68,7 +75,7 @@ const BUILT_IN: &[BuiltInResource] = &[
         name: "service_meta",
         title: "This service",
         description: "Name, version, profile, execution engine and registry of this server.",
-        needs_admin: false,
+        admin_act: None,
         report: Tools::service_meta,
     },
     BuiltInResource {
@@ -76,7 +83,7 @@ const BUILT_IN: &[BuiltInResource] = &[
         name: "runtime_config",
         title: "Settings in force",
         description: "Every setting with its origin; secrets are masked. For admins.",
-        needs_admin: true,
+        admin_act: Some("system.runtime_config"),
         report: Tools::runtime_config,
     },
 ];
@@ -99,18 +106,24 @@ impl Tools {
     /// Reads a resource, in parts.
     ///
     /// # Errors
-    /// [`UnknownResource`].
+    /// [`NotRead`].
     pub fn read_resource(
         &self,
         context: &CallContext<'_>,
         uri: &str,
-    ) -> Result<Vec<ResourceText>, UnknownResource> {
+    ) -> Result<Vec<ResourceText>, NotRead> {
         let found = self.built_in_resources().find(|own| own.uri == uri);
-        let resource = found.ok_or(UnknownResource)?;
+        let resource = found.ok_or(NotRead::Unknown)?;
         self.may_read(context.caller, resource).map_err(|denied| {
             self.write_denied(context, resource.uri, &denied);
-            UnknownResource
+            NotRead::Unknown
         })?;
+        // As often as the tool of the same content, and no more.
+        if let Some(act) = resource.admin_act {
+            self.guard
+                .admit(act)
+                .map_err(|refusal| NotRead::Refused(self.rejected(context, act, refusal)))?;
+        }
         Ok(vec![ResourceText {
             uri: resource.uri.to_owned(),
             mime_type: JSON,
@@ -126,9 +139,9 @@ impl Tools {
     }
 
     fn may_read(&self, caller: &Caller, resource: &BuiltInResource) -> Result<(), Denied> {
-        let action = match resource.needs_admin {
-            true => Action::Admin(resource.uri),
-            false => Action::Use,
+        let action = match resource.admin_act {
+            Some(_) => Action::Admin(resource.uri),
+            None => Action::Use,
         };
         self.authority.authorize(caller, action, None).map(|_| ())
     }

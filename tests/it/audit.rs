@@ -213,6 +213,92 @@ fn every_act_has_its_lines_and_none_tells_a_secret() {
     assert!(whole(&folder).starts_with("whole: "));
 }
 
+/// `target action reason` of the denials of a request.
+fn denials(folder: &Folder, request_id: &str) -> Vec<String> {
+    let mut lines = lines(folder);
+    lines.retain(|line| line["requestId"] == request_id && line["result"] == "denied");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    lines
+        .iter()
+        .map(|line| {
+            let reason = text(&line["details"]["reason"]);
+            format!(
+                "{} {} {reason}",
+                text(&line["target"]),
+                text(&line["action"])
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_wrong_admin_token_is_written_once_whatever_it_came_with() {
+    let mut server = Server::start(&[
+        ON,
+        ("MCP_PROFILE", "enterprise"),
+        ("MCP_ADMIN_TOKEN", TOKEN),
+    ]);
+    let folder = server.folder.clone();
+    let rpc = |method: &str, params: Value| {
+        json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string()
+    };
+    let read = |uri: &str| rpc("resources/read", json!({ "uri": uri }));
+    let config = "dynamic://service/runtime-config";
+    let bodies = [
+        ("list", rpc("tools/list", json!({}))),
+        ("call", call_body("system.health", &json!({}))),
+        ("read", read("dynamic://metrics/guard")),
+        ("broken", "{".to_owned()),
+        ("admin-read", read(config)),
+        (
+            "admin",
+            call_body("dynamic.tool.delete", &json!({ "name": "x.y" })),
+        ),
+    ];
+    let ask = |id: &str, token: &str, body: &str| {
+        let fields = [("x-mcp-admin-token", token), ("x-request-id", id)];
+        server.connect().post(&fields, body)
+    };
+    for (id, body) in &bodies {
+        ask(id, "needle-wrong-one", body);
+    }
+    ask("right", TOKEN, &bodies[0].1);
+    for number in 0..20 {
+        let reply = ask("flood", &format!("needle-wrong-{number}"), &bodies[1].1);
+        assert_eq!(reply.json()["result"].get("isError"), None);
+    }
+    server.stop();
+    for (id, _) in &bodies[..4] {
+        assert_eq!(
+            denials(&folder, id),
+            ["/mcp http.auth admin_token_wrong"],
+            "{id}"
+        );
+    }
+    let one = format!("{config} http.auth admin_token_wrong");
+    assert_eq!(denials(&folder, "admin-read"), [one]);
+    let one = "dynamic.tool.delete dynamic.tool.delete admin_token_wrong";
+    assert_eq!(denials(&folder, "admin"), [one]);
+    assert_eq!(denials(&folder, "right"), [""; 0]);
+    // Of 20 the first 4 were compared. Of what is no admin act, 5 wrong tokens had been written.
+    let throttled = "/mcp http.auth admin_token_throttled";
+    assert_eq!(denials(&folder, "flood"), [throttled; 5]);
+    let mut folded = lines(&folder);
+    folded.retain(|line| line["details"].get("folded").is_some());
+    let told = |line: &Value| {
+        (
+            line["details"]["reason"].clone(),
+            line["details"]["folded"].clone(),
+        )
+    };
+    let told: Vec<_> = folded.iter().map(told).collect();
+    let expected = [("admin_token_throttled", 11), ("admin_token_wrong", 4)];
+    assert_eq!(
+        told,
+        expected.map(|(why, count)| (json!(why), json!(count)))
+    );
+}
+
 #[test]
 fn what_the_guard_refuses_is_written() {
     let mut server = Server::start(&[ON, ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1")]);
@@ -389,30 +475,44 @@ fn an_import_is_audited_tool_by_tool_or_not_made() {
         "server.start success",
         "dynamic.tool.create success",
         "dynamic.tool.create success",
+        "dynamic.tool.create success",
+        "dynamic.tool.create success",
         "server.stop success",
         "server.start success",
         "server.stop success",
         "server.start success",
+        "dynamic.tool.update success",
+        "dynamic.tool.update error",
         "server.stop success",
         "server.start success",
+        "dynamic.tool.update success",
         "dynamic.tool.update success",
         "server.stop success",
     ];
     assert_eq!(acts(&folder), expected);
     let lines = lines(&folder);
     assert_eq!(lines[1]["actor"]["client"], "tools import");
-    assert_eq!(
-        (&lines[1]["target"], &lines[9]["target"]),
-        (&json!("import.one"), &json!("import.one"))
-    );
-    assert!(
-        lines[9]["details"]["digest"]
-            .as_str()
-            .unwrap()
-            .starts_with("sha256:")
-    );
+    for (number, target, phase) in [
+        (1, "import.one", "intent"),
+        (2, "import.two", "intent"),
+        (3, "import.one", "outcome"),
+        (4, "import.two", "outcome"),
+        (9, "import.one", "intent"),
+        (10, "import.one", "outcome"),
+        (13, "import.one", "intent"),
+        (14, "import.one", "outcome"),
+    ] {
+        let line = &lines[number];
+        assert_eq!(line["target"], target, "{line}");
+        assert_eq!(line["details"]["phase"], phase, "{line}");
+        let digest = line["details"]["digest"].as_str().unwrap();
+        assert!(digest.starts_with("sha256:"), "{line}");
+    }
+    assert_eq!(lines[14]["details"]["intentSeq"], lines[13]["seq"]);
+    assert_eq!(lines[14]["details"]["revision"], 2);
+    assert_eq!(lines[10]["details"]["outcome"], "invalid_arguments");
     assert!(!fs::read_to_string(log(&folder)).unwrap().contains("needle"));
-    assert!(whole(&folder).starts_with("whole: 11 lines"));
+    assert!(whole(&folder).starts_with("whole: 16 lines"));
 
     // A server writes to that log: whoever changes its tools needs a log as well.
     let server = Server::start_in(&folder, &[ON]);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use dynamic_mcp::domain::asking::ClientCapability;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::tool::{Definition, Dependency};
 use dynamic_mcp::registry::document::{self, Extras};
@@ -50,7 +51,7 @@ fn ten_replicas_migrate_an_empty_database_at_once() {
         .iter()
         .map(|row| row.get(0))
         .collect();
-    assert_eq!(versions, [1, 2, 3]);
+    assert_eq!(versions, [1, 2, 3, 4]);
     stores[0]
         .create(name("abc"), definition("return 1"))
         .unwrap();
@@ -134,7 +135,7 @@ fn a_schema_of_another_version_is_refused_with_both_versions() {
     };
     refused(
         "INSERT INTO TABLE VALUES (12, '0012_later', 'x')",
-        "schema is at version 12, and this server knows only version 3",
+        "schema is at version 12, and this server knows only version 4",
     );
     refused(
         "DELETE FROM TABLE WHERE version = 12; UPDATE TABLE SET checksum = 'x' WHERE version = 2",
@@ -204,6 +205,7 @@ fn writes_are_kept_byte_for_byte_and_conditional_on_the_revision() {
         input_schema: json(text),
         output_schema: json("{ }"),
         annotations: json("{\"x\":1.50}"),
+        requires_client_capabilities: ClientCapability::ALL.into(),
         enabled: false,
         ..definition("return `\\u{0}\n\t'\"$1`")
     };

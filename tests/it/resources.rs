@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::http::Reply;
+use crate::support::http::{Reply, failure};
 use crate::support::pipe::{Home, MODERN_META, Pipe};
 use crate::support::server::Server;
 
@@ -159,6 +159,30 @@ fn what_one_may_not_read_is_not_there() {
         denied("admin_token_missing") && denied("admin_token_wrong"),
         "{log}"
     );
+}
+
+#[test]
+fn settings_are_read_as_often_as_by_the_tool() {
+    let limit = ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "3");
+    let mut server = Server::start(&[ENTERPRISE, limit]);
+    server.call("system.runtime_config", json!({}));
+    for era in [Era::Legacy, Era::Modern] {
+        read(&server, era, CONFIG, &[]);
+    }
+    for era in [Era::Legacy, Era::Modern] {
+        let error = ask(&server, era, "resources/read", CONFIG, &[]).json()["error"].clone();
+        assert_eq!(error["code"], 429, "{error}");
+        assert!(error["data"]["retryAfterMs"].as_u64() > Some(0), "{error}");
+    }
+    let refused = server.call("system.runtime_config", json!({}));
+    assert!(failure(&refused).starts_with("rate_limited"), "{refused}");
+    // What everybody may read costs nobody a place in a window.
+    for _ in 0..5 {
+        read(&server, Era::Modern, META, &[]);
+    }
+    server.stop();
+    let log = fs::read_to_string(server.folder.path().join(".dynamic-mcp/audit.log")).unwrap();
+    assert_eq!(log.matches(r#""guard.reject""#).count(), 3, "{log}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ const PLAIN: Package = Package {
 const IDLE: (&str, &str) = ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "120");
 const QUIET: (&str, &str) = ("MCP_AUDIT_ENABLED", "false");
 const NONE: &str = "invalid_arguments: there is no such sandbox: it was stopped, has expired, or \
-    never was; sandbox.initialize makes one";
+    never was; initialize another";
 
 fn settings<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut all = vec![

@@ -268,9 +268,19 @@ fn a_read_only_registry_takes_no_writes() {
         ),
         ("enable", json!({ "name": "tool.0", "enabled": false })),
         ("delete", json!({ "name": "tool.0" })),
+        // Nothing is compiled for nobody.
+        (
+            "create",
+            json!({ "tool": { "name": "tool.1", "description": "d", "code": "(" } }),
+        ),
+        (
+            "update",
+            json!({ "name": "tool.0", "patch": { "code": "(" } }),
+        ),
     ] {
         let result = server.call(&format!("dynamic.tool.{act}"), arguments);
-        assert!(failure(&result).starts_with("policy: "), "{result}");
+        let refused = "policy: the registry is read-only (MCP_DYNAMIC_READ_ONLY)";
+        assert_eq!(failure(&result), refused);
     }
     assert_eq!(
         server.call("tool.0", json!({}))["structuredContent"]["result"],

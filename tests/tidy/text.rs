@@ -113,6 +113,17 @@ fn check_workplace(path: &str, text: &str) -> Vec<Violation> {
     check_words(path, text, WORKPLACE, why)
 }
 
+fn check_empty(path: &str, text: &str) -> Vec<Violation> {
+    if text.is_empty() {
+        return vec![Violation::new(
+            path,
+            0,
+            "an empty file says nothing: remove it",
+        )];
+    }
+    Vec::new()
+}
+
 fn check_all(files: Vec<tree::SourceFile>, check: fn(&str, &str) -> Vec<Violation>) {
     let found: Vec<Violation> = files
         .iter()
@@ -195,6 +206,11 @@ fn no_workplace_shows() {
 }
 
 #[test]
+fn no_file_is_empty() {
+    check_all(tree::files("", ""), check_empty);
+}
+
+#[test]
 fn each_rule_on_text_can_fail() {
     let check =
         |rule: fn(&str, &str) -> Vec<Violation>, path: &str, text: &str, expected: &[usize]| {
@@ -259,6 +275,9 @@ fn each_rule_on_text_can_fail() {
         "// unsafe\nlet a = \"unsafe\";",
         &[],
     );
+
+    check(check_empty, "deploy/a.yml", "", &[0]);
+    check(check_empty, "deploy/a.yml", "a", &[]);
 
     for mark in MARKS {
         check(check_marks, "src/a.rs", &format!("a\nb {mark} c\n"), &[2]);

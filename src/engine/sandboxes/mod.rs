@@ -104,7 +104,7 @@ struct State {
 /// There is none of that name for this caller: it never was, is somebody else's, or has ended.
 fn gone() -> Failure {
     let message = "there is no such sandbox: it was stopped, has expired, or never was; \
-        sandbox.initialize makes one";
+        initialize another";
     Failure::new(FailureKind::InvalidArguments, message)
 }
 

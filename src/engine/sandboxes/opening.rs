@@ -98,8 +98,8 @@ impl Sandboxes {
 
     fn full(&self) -> Failure {
         let message = format!(
-            "there are {} sandboxes, as many as there may be (MCP_SANDBOX_MAX_SESSIONS): stop one \
-             with sandbox.stop, or wait until one expires",
+            "there are {} sandboxes, as many as there may be (MCP_SANDBOX_MAX_SESSIONS): stop one, \
+             or wait until one expires",
             self.settings.max
         );
         Failure::new(FailureKind::Busy, message).retry_after(FULL_HINT_MS)

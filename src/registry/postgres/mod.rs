@@ -286,6 +286,10 @@ impl ToolStore for PostgresStore {
         })
     }
 
+    fn is_read_only(&self) -> bool {
+        self.shared.read_only
+    }
+
     fn backend(&self) -> &'static str {
         "postgres"
     }

@@ -1,6 +1,7 @@
 //! What the tools of sandboxes do. Looking for one comes first: whoever is not its owner learns
 //! nothing but that there is none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -261,6 +262,7 @@ fn run_js_once(
         input_schema: None,
         output_schema: None,
         annotations: None,
+        requires_client_capabilities: BTreeSet::new(),
         code: input.code,
         enabled: true,
     };
@@ -274,7 +276,7 @@ fn run_js_once(
     let execution = Execution {
         kind: CallKind::Sandbox,
         action: Action::SandboxRunJs,
-        revision: None,
+        stored: None,
         scope: "sandbox.run_js".to_owned(),
         label: &sandbox.id,
         definition: &definition,
