@@ -12,6 +12,7 @@ use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::config::{DaemonAddress, NpmConfig};
 use dynamic_mcp::docker::Daemon;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Job, Observer, Returned};
@@ -164,8 +165,8 @@ struct Nobody;
 impl Observer for Nobody {
     fn log(&mut self, _: &str, _: &JsonText) {}
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err("nobody is asked".to_owned())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused("nobody is asked".to_owned())
     }
 }
 
