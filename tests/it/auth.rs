@@ -2,7 +2,7 @@
 //! it goes away and comes back, it is reached over TLS or its keys lie in a file.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -302,6 +302,56 @@ fn tokens_that_are_not_for_us() {
         assert!(!server.stderr().contains(&token), "a token is in the log");
     });
     refused.join().unwrap();
+}
+
+/// Signed by the issuer itself, and wrong in one thing.
+#[test]
+fn tokens_that_say_something_wrong() {
+    let mut idp = Idp::start();
+    let server = start(&idp, &[]);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let claims = json!({ "iss": idp.issuer, "sub": "alice", "aud": AUDIENCE, "exp": now + 600 });
+    let mut check = |header: Value, change: Value, reason: Option<&str>| {
+        let mut claims = claims.clone();
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let order = json!({ "do": "sign", "header": header, "claims": claims });
+        let token = idp.act(&order)["token"].as_str().unwrap().to_owned();
+        let Some(reason) = reason else {
+            return assert!(is_let_in(&server, &token), "{order}");
+        };
+        let series = format!("dynamic_mcp_http_auth_denied_total{{reason=\"{reason}\"}}");
+        let before = server.metric(&series);
+        let reply = post(&server, &token, "{}");
+        assert_eq!(reply.status, 401, "{order}: {reply:?}");
+        let found = challenge(&reply);
+        assert!(found.contains("error=\"invalid_token\""), "{found}");
+        assert_eq!(server.metric(&series), before + 1.0, "{order}");
+    };
+    let none = || json!({});
+    check(none(), none(), None);
+    check(none(), json!({ "exp": now - 30 }), None);
+    check(none(), json!({ "exp": now - 120 }), Some("expired"));
+    check(none(), json!({ "nbf": now + 120 }), Some("not_yet_valid"));
+    check(
+        none(),
+        json!({ "iss": "https://issuer.example/" }),
+        Some("issuer"),
+    );
+    check(none(), json!({ "aud": ["other"] }), Some("audience"));
+    check(none(), json!({ "sub": null }), Some("claims"));
+    check(none(), json!({ "exp": null }), Some("claims"));
+    check(json!({ "alg": "HS256" }), none(), Some("malformed"));
+    check(json!({ "alg": "none" }), none(), Some("malformed"));
+    check(json!({ "alg": "ES256" }), none(), Some("algorithm"));
+    check(json!({ "alg": "PS256" }), none(), Some("signature"));
+    check(json!({ "crit": ["exp"] }), none(), Some("malformed"));
+    check(json!({ "typ": "id+jwt" }), none(), Some("malformed"));
+    check(json!({ "kid": "../../keys" }), none(), Some("unknown_key"));
 }
 
 #[test]
