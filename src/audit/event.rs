@@ -236,6 +236,9 @@ pub enum Details {
         /// The image asked for, where it is not the default one.
         #[serde(skip_serializing_if = "Option::is_none")]
         image: Option<String>,
+        /// The packages it may import, such as `ms@^2.1.0, semver@7`.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        dependencies: String,
     },
     /// A sandbox that was started.
     Sandbox {
@@ -375,8 +378,9 @@ mod tests {
                 revision: None,
                 digest: CodeDigest("sha256:00".to_owned()),
                 image: None,
+                dependencies: "ms@^2".to_owned(),
             },
-            r#"{"digest":"sha256:00"}"#,
+            r#"{"dependencies":"ms@^2","digest":"sha256:00"}"#,
         );
     }
 }

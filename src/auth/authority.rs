@@ -96,6 +96,13 @@ impl Authority {
         self.0.tokens.is_some()
     }
 
+    /// Whether it is known at once who sends this `Authorization`: where no tokens are needed, and
+    /// where its token was verified a moment ago.
+    pub fn knows(&self, authorization: Option<&str>) -> bool {
+        let tokens = self.0.tokens.as_ref();
+        tokens.is_none_or(|tokens| tokens.knows(authorization))
+    }
+
     /// The scopes that every token must have.
     pub fn required_scopes(&self) -> &[String] {
         match &self.0.rule.identity {

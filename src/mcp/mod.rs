@@ -28,7 +28,7 @@ use crate::tools::Tools;
 use in_flight::InFlight;
 use lists::Lists;
 
-pub use classify::ClientHeaders;
+pub use classify::{ClientHeaders, is_answered_at_once};
 pub use jsonrpc::{error_without_id, invalid_request};
 pub use pipe::{Line, Pipe};
 pub use session_token::SessionKey;

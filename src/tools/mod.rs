@@ -31,6 +31,7 @@ use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
 pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
+pub use builtins::is_answered_at_once;
 pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use resources::{ListedResource, NotRead, ResourceText};

@@ -108,11 +108,8 @@ fn check_sampling(params: &Value, client: &Capabilities) -> Result<(), String> {
         let rule = "params.messages must be an array of {\"role\":\"user\",\"content\":{…}}";
         return Err(rule.to_owned());
     }
-    if !params
-        .get("maxTokens")
-        .and_then(Value::as_u64)
-        .is_some_and(|most| most > 0)
-    {
+    let budget = params.get("maxTokens").and_then(Value::as_u64);
+    if budget.is_none_or(|most| most == 0) {
         return Err("params.maxTokens must be a whole number above 0".to_owned());
     }
     let wants_tools = ["tools", "toolChoice"]

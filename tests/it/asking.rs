@@ -362,7 +362,7 @@ fn a_tool_that_requires_capabilities_is_for_clients_that_have_them() {
         "{of_tool:?}"
     );
     let ran = of_tool.iter().filter(|line| *line != denied);
-    let mut expected = vec!["success intent", "success input_required"].repeat(2);
+    let mut expected = ["success intent", "success input_required"].repeat(2);
     expected.extend(["success intent", "error threw"]);
     assert_eq!(ran.collect::<Vec<_>>(), expected);
 }

@@ -43,9 +43,15 @@ impl Observer for Began {
 const ENDLESS: &str = "ctx.progress(1); while (true) {}";
 
 fn leave_container(owner: &str, expires_in: i64, running: bool) -> String {
+    leave_labelled(owner, 0, expires_in, running)
+}
+
+/// Its labels say that it was made `age` seconds ago.
+fn leave_labelled(owner: &str, age: i64, expires_in: i64, running: bool) -> String {
     let seconds = i64::try_from(unix_millis(SystemTime::now()) / 1000).unwrap();
     let labels = BTreeMap::from([
         ("dynamic-mcp.owner", owner.to_owned()),
+        ("dynamic-mcp.created", (seconds - age).to_string()),
         ("dynamic-mcp.expires", (seconds + expires_in).to_string()),
     ]);
     let command = ["node", "-e", "setInterval(() => {}, 1000)"];
@@ -76,6 +82,8 @@ fn the_reaper_removes_the_dead_s_and_the_expired_and_nothing_else() {
         leave_container(&sibling, 1000, true),
         leave_container(&unknown, 1000, false),
         leave_container(&fixture.owners.own, 1000, false),
+        // One of ours was made into an image, which has its labels, and so has what is made of it.
+        leave_labelled(&dead, 4000, -10, false),
     ];
     // Another reaper on this daemon may have taken the expired ones already.
     let reaped = fixture.engine.tidy(patience());

@@ -27,6 +27,7 @@ fn act_out(audit: &Audit) {
         revision: Some(1),
         digest: digest.clone(),
         image: None,
+        dependencies: String::new(),
     };
     let exec = |target| audit.begin(event(Action::Exec, target), run()).unwrap();
     let ran = Details::Ran {
@@ -115,6 +116,7 @@ fn an_act_that_is_dropped_is_aborted_even_by_a_panic() {
         revision: None,
         digest: CodeDigest::of(""),
         image: None,
+        dependencies: String::new(),
     };
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _act = audit.begin(event(Action::RunJs, "run_js_ephemeral"), details);

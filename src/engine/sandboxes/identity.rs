@@ -193,6 +193,7 @@ mod tests {
         let container = Container {
             id: "c".to_owned(),
             labels,
+            created: 0,
             image_id: image.id.clone(),
             is_running: true,
         };

@@ -15,6 +15,7 @@ use crate::auth::AdminPermit;
 use crate::config::{BUILT_INS, BuiltinGroup, NameStyle, has_built_in};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
+use crate::domain::tool::is_spelling;
 use crate::schema::Schema;
 
 /// What a built-in does with arguments that fit its schema.
@@ -51,6 +52,14 @@ const RESERVED_PREFIXES: &[&str] = &[
     "dev.",
     "time.",
 ];
+
+/// Tools that tell what is known already.
+const AT_ONCE: &[&str] = &["system.health", "system.whoami"];
+
+/// Whether the tool of that name, in either spelling, runs nothing and waits for nothing.
+pub fn is_answered_at_once(name: &str) -> bool {
+    AT_ONCE.iter().any(|own| is_spelling(name, own))
+}
 
 /// Why a dynamic tool may not have a name, if so.
 pub(super) fn reserved(name: &str) -> Option<String> {
