@@ -25,7 +25,7 @@ fn readme() -> String {
 /// A fenced block: its language, its text, the line of the page where it starts.
 #[derive(Debug)]
 pub(crate) struct Block {
-    language: String,
+    pub(crate) language: String,
     pub(crate) text: String,
     line: usize,
 }
