@@ -149,7 +149,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     );
     assert_eq!(
         command(&["tools", "export", "new.json"]),
-        counted("1 tools exported")
+        counted("1 tool exported")
     );
     let (code, text) = command(&["tools", "export", "new.json"]);
     assert!(code == 1 && text.contains("exists"), "{text}");
