@@ -141,7 +141,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     let counted = |text: &str| (0, format!("{text}\n"));
     assert_eq!(
         import(&[]),
-        counted("1 tools added, 0 replaced, 0 unchanged")
+        counted("1 tool added, 0 replaced, 0 unchanged")
     );
     assert_eq!(
         import(&[]),
