@@ -8,6 +8,7 @@ use postgres::GenericClient;
 
 use super::fault::Fault;
 use super::rows::{self, Found};
+use super::shared::Written;
 use super::tables::Tables;
 use crate::base::text::{counted, listing};
 use crate::domain::tool::Tool;
@@ -95,31 +96,24 @@ impl Mirror {
             .unwrap_or(tool)
     }
 
-    /// The table after a write of our own.
-    pub(super) fn after(
-        &self,
-        put: &[Arc<Tool>],
-        versions: Vec<(String, String)>,
-        removed: &[&str],
-        generation: i64,
-    ) -> Self {
-        let mut rows = self.rows.clone();
-        for name in removed {
-            rows.remove(*name);
+    /// Takes in a write of our own.
+    fn take_in(&mut self, written: &Written) {
+        for name in &written.removed {
+            self.rows.remove(name.as_str());
         }
-        let versions: BTreeMap<String, String> = versions.into_iter().collect();
-        for tool in put {
-            let name = tool.name.to_string();
+        let versions = written.versions.iter();
+        let versions: BTreeMap<&str, &str> = versions
+            .map(|(name, version)| (name.as_str(), version.as_str()))
+            .collect();
+        for tool in &written.put {
+            let name = tool.name.as_str();
             // A version that is not known is one that no row has: it is read again.
-            let version = versions.get(&name).cloned().unwrap_or_default();
+            let version = versions.get(name).copied().unwrap_or_default().to_owned();
             let tool = Some(Arc::clone(tool));
-            rows.insert(name, Mirrored { version, tool });
+            self.rows
+                .insert(name.to_owned(), Mirrored { version, tool });
         }
-        let marker = Marker {
-            epoch: self.marker.epoch.clone(),
-            generation,
-        };
-        Self { marker, rows }
+        self.marker.generation += written.statements;
     }
 
     fn tools(&self) -> Vec<Arc<Tool>> {
@@ -180,8 +174,25 @@ impl Shown {
                 .zip(&tools)
                 .all(|(old, new)| Arc::ptr_eq(old, new));
         if !same {
-            warn_of_names(&before, &tools);
             self.published.publish(tools);
+            let after = self.published.current();
+            warn_of_names(after.tools(), &before, &after);
+        }
+    }
+
+    /// Shows the committed write that was made upon the state `base`, unless that is not what is
+    /// shown any more: then somebody has read what is committed, or will.
+    pub(super) fn show_write(&self, base: &Marker, written: &Written) {
+        let mut newest = self.locked();
+        if newest.marker != *base {
+            return;
+        }
+        Arc::make_mut(&mut newest).take_in(written);
+        if !written.put.is_empty() || !written.removed.is_empty() {
+            let before = self.published.current();
+            self.published
+                .publish_change(&written.put, &written.removed);
+            warn_of_names(&written.put, &before, &self.published.current());
         }
     }
 

@@ -130,23 +130,18 @@ impl Shared {
         }
         let turn = retry_until(Instant::now() + TURN, || try_lock(&self.turn));
         let _turn = turn.ok_or(StoreError::Busy { waited: TURN })?;
-        let (answer, mirror) = self.bounded(limit, |transaction| {
+        let (answer, written, base) = self.bounded(limit, |transaction| {
             let (marker, now) = self.tables.lock(transaction)?;
-            let generation = marker.generation;
             let newest = self.shown.newest();
             if newest.marker != marker {
                 // Nobody can commit before us, so this is what is committed.
                 self.shown
-                    .show(newest.load(transaction, &self.tables, marker)?);
+                    .show(newest.load(transaction, &self.tables, marker.clone())?);
             }
             let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
-            let generation = generation + written.statements;
-            let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
-            let newest = self.shown.newest();
-            let mirror = newest.after(&written.put, written.versions, &removed, generation);
-            Ok::<_, StoreError>((answer, mirror))
+            Ok::<_, StoreError>((answer, written, marker))
         })?;
-        self.shown.show(mirror);
+        self.shown.show_write(&base, &written);
         Ok(answer)
     }
 }
