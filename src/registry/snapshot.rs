@@ -209,7 +209,9 @@ mod tests {
     fn a_change_makes_what_all_tools_anew_would_make() {
         let names_of =
             |names: &[&str]| -> Vec<Arc<Tool>> { names.iter().map(|name| tool(name)).collect() };
-        let all = ["b.b", "b_b", "b:b", "aaa", "c.c", "c_b", "ddd", "a.z", "b.a"];
+        let all = [
+            "b.b", "b_b", "b:b", "aaa", "c.c", "c_b", "ddd", "a.z", "b.a",
+        ];
         let published = Published::default();
         let mut kept: Vec<&str> = Vec::new();
         let check = |put: &[&str], removed: &[&str], kept: &[&str]| {
@@ -234,7 +236,9 @@ mod tests {
             before.get("aaa").unwrap(),
             published.current().get("aaa").unwrap()
         ));
-        for one in ["b_b", "aaa", "ddd", "b.b", "c.c", "b:b", "c_b", "b.a", "a.z"] {
+        for one in [
+            "b_b", "aaa", "ddd", "b.b", "c.c", "b:b", "c_b", "b.a", "a.z",
+        ] {
             kept.retain(|other| *other != one);
             check(&[], &[one], &kept);
         }
