@@ -1,6 +1,6 @@
 //! Removes what dead instances and expired runs left behind, and nothing else: a container goes
-//! only when its labels were given to it when it was made, and its owner is provably dead or its own
-//! label says that its time is over.
+//! only when its labels were given to it when it was made, and its owner is provably dead or its
+//! own label says that its time is over.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
