@@ -313,7 +313,7 @@ fn volumes_of_an_image_are_as_bounded_as_every_other_folder() {
     let own = OwnImage::with_volume("/data");
     let fixture = Fixture::start(with_image(&own.0, PullPolicy::Never));
     let look = "const fs = require('fs'); fs.writeFileSync('/data/x', '');
-        const [, , kind, options] = fs.readFileSync('/proc/mounts', 'utf8').split('\n')
+        const [, , kind, options] = fs.readFileSync('/proc/mounts', 'utf8').split('\\n')
           .map(line => line.split(' ')).find(mount => mount[1] === '/data');
         return [kind, ...['noexec', 'nosuid', 'nodev', 'size=65536k']
           .filter(option => options.split(',').includes(option))]";
