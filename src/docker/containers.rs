@@ -16,6 +16,8 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// Whether it runs now, also where it is paused.
     pub is_running: bool,
+    /// Whether it ran, and has ended.
+    pub has_ended: bool,
 }
 
 /// Whether a container runs.
@@ -184,6 +186,7 @@ fn listed_container(entry: &Value) -> Result<Container, DockerError> {
         id: text_field(entry, "Id")?,
         labels,
         is_running: matches!(state, Some("running" | "paused")),
+        has_ended: matches!(state, Some("exited" | "dead")),
     })
 }
 

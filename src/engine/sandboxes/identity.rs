@@ -180,6 +180,7 @@ mod tests {
             id: "c".to_owned(),
             labels,
             is_running: true,
+            has_ended: false,
         };
         let marks = key.marks_of_one(&who, &id).unwrap();
         assert!(has_marks(&container, &marks));

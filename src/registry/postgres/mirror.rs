@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use postgres::GenericClient;
 
 use super::fault::Fault;
-use super::rows::{self, Found};
+use super::rows::{self, Found, VERSION};
 use super::tables::Tables;
 use crate::domain::tool::Tool;
 use crate::registry::document::MAX_TOOLS;
@@ -17,11 +17,21 @@ use crate::registry::snapshot::{Published, Snapshot};
 /// Most rows that are named in the log because they cannot be served.
 const MAX_WARNED: usize = 10;
 
-/// A state of the database: `generation` counts the writes to the registry that `epoch` names.
+/// A state of the database: `generation` counts the writes to the registry that `epoch` names, and
+/// the last was at `changed_at`, in microseconds. A database that went back in time may count the
+/// same number again, but at another time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marker {
     pub(super) epoch: String,
     pub(super) generation: i64,
+    pub(super) changed_at: i64,
+}
+
+impl Marker {
+    /// Whether `read`, the state that was read later, lacks changes of this one.
+    pub(super) fn lost_in(&self, read: &Self) -> bool {
+        self.epoch == read.epoch && self.generation > read.generation
+    }
 }
 
 /// A row: which version of it, and the tool, unless it breaks a rule.
@@ -48,7 +58,7 @@ impl Mirror {
         marker: Marker,
     ) -> Result<Self, Fault> {
         let most = MAX_TOOLS + 1;
-        let list = format!("SELECT name, xmin::text FROM {} LIMIT {most}", tables.tools);
+        let list = format!("SELECT name, {VERSION} FROM {} LIMIT {most}", tables.tools);
         let listed = client.query_typed(&list, &[])?;
         if listed.len() > MAX_TOOLS {
             return Err(Fault::TooManyTools);
@@ -100,7 +110,7 @@ impl Mirror {
         put: &[Arc<Tool>],
         versions: Vec<(String, String)>,
         removed: &[&str],
-        generation: i64,
+        marker: Marker,
     ) -> Self {
         let mut rows = self.rows.clone();
         for name in removed {
@@ -114,10 +124,6 @@ impl Mirror {
             let tool = Some(Arc::clone(tool));
             rows.insert(name, Mirrored { version, tool });
         }
-        let marker = Marker {
-            epoch: self.marker.epoch.clone(),
-            generation,
-        };
         Self { marker, rows }
     }
 
@@ -159,12 +165,29 @@ impl Shown {
         self.published.current()
     }
 
-    /// Shows `mirror`, unless a later state of the same registry is shown already.
-    pub(super) fn show(&self, mirror: Mirror) {
+    /// Shows what is certainly the newest: it was read under the registry's lock.
+    pub(super) fn show(&self, mirror: Mirror) -> Arc<Mirror> {
+        self.publish(&mut self.locked(), mirror)
+    }
+
+    /// Shows `mirror`, a state that came after `seen`, unless another was shown since: which of the
+    /// two is newer would not be known. Whether it did.
+    pub(super) fn show_after(&self, seen: &Arc<Mirror>, mirror: Mirror) -> bool {
         let mut newest = self.locked();
+        let is_next = Arc::ptr_eq(&newest, seen);
+        if is_next {
+            self.publish(&mut newest, mirror);
+        }
+        is_next
+    }
+
+    fn publish(&self, newest: &mut Arc<Mirror>, mirror: Mirror) -> Arc<Mirror> {
         let (known, given) = (&newest.marker, &mirror.marker);
-        if known.epoch == given.epoch && known.generation > given.generation {
-            return;
+        if known.epoch == given.epoch && known.generation >= given.generation {
+            log::warn!(
+                "the database went back in time (a failover, or a backup that was restored?): \
+                 changes are lost, and the tools are what it holds now"
+            );
         }
         let tools = mirror.tools();
         let before = self.published.current();
@@ -179,6 +202,7 @@ impl Shown {
             warn_of_names(&before, &tools);
             self.published.publish(tools);
         }
+        Arc::clone(newest)
     }
 
     fn locked(&self) -> MutexGuard<'_, Arc<Mirror>> {
