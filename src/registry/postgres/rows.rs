@@ -30,7 +30,8 @@ pub(super) struct Found {
 
 /// SQL for the version of a row. Transactions are numbered alike again after a database went back in
 /// time, so their number alone does not name one.
-pub(super) const VERSION: &str = "concat_ws('/', xmin, revision, extract(epoch FROM updated_at))";
+pub(super) const VERSION: &str =
+    "concat_ws('/', xmin, revision, encode(timestamptz_send(updated_at), 'hex'))";
 
 const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
