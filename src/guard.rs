@@ -2,7 +2,8 @@
 //! reads or stops things never passes here for a slot.
 //!
 //! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and
-//! among equals whoever came first, so that one busy principal cannot keep the others out.
+//! among equals whoever came first. When the queue is full, the newest of whoever has most there and
+//! running is sent away. So one busy principal cannot keep the others out.
 
 mod scopes;
 
@@ -179,7 +180,10 @@ impl Guard {
         state.next_ticket += 1;
         let room = self.limits.max_waiting.saturating_sub(state.counts.acts);
         state.queue.push_back((ticket, principal.clone()));
-        let fits = state.queue.len() <= room;
+        if self.next(&state) != Some(ticket) && state.queue.len() > room {
+            state.send_one_away();
+            self.changed.notify_all();
+        }
         loop {
             if self.next(&state) == Some(ticket) {
                 state.take(ticket, principal);
@@ -195,8 +199,8 @@ impl Guard {
                 state.leave(ticket);
                 return Err(Refusal::Cancelled);
             }
-            let left = deadline.remaining();
-            let (Some(left), true) = (left, fits) else {
+            let waits = state.queue.iter().any(|(waiting, _)| *waiting == ticket);
+            let (Some(left), true) = (deadline.remaining(), waits) else {
                 state.leave(ticket);
                 return Err(state.busy());
             };
@@ -261,6 +265,19 @@ impl State {
         self.counts.rejected_concurrency += 1;
         Refusal::Busy {
             retry_after_ms: BUSY_HINT_MS,
+        }
+    }
+
+    /// Takes the newest run from the queue of whoever has most runs, waiting and running.
+    fn send_one_away(&mut self) {
+        let mut of = self.active_of.clone();
+        for (_, who) in &self.queue {
+            *of.entry(who.clone()).or_default() += 1;
+        }
+        let load = |who| of.get(who).copied().unwrap_or(0);
+        let last = self.queue.iter().max_by_key(|(at, who)| (load(who), *at));
+        if let Some(ticket) = last.map(|(ticket, _)| *ticket) {
+            self.leave(ticket);
         }
     }
 
@@ -403,6 +420,37 @@ mod tests {
             assert!(guard.place().is_err());
             drop(slot);
         });
+    }
+
+    #[test]
+    fn a_full_queue_sends_away_who_has_most() {
+        let guard = guard(1, 1, 3);
+        let slot = enter(&guard, "a", soon()).unwrap();
+        let late = Deadline::after(Duration::from_secs(60));
+        let (ended, order) = mpsc::channel();
+        let wait = |name: &'static str, waiting: usize| {
+            let (guard, ended) = (Arc::clone(&guard), ended.clone());
+            let behind = Arc::clone(&guard);
+            std::thread::spawn(move || {
+                let entered = enter(&guard, name, late);
+                ended.send((name, entered.is_ok())).unwrap();
+            });
+            while behind.counts().waiting < waiting {
+                std::thread::yield_now();
+            }
+        };
+        (1..=3).for_each(|waiting| wait("a", waiting));
+        let next = || order.recv_timeout(Duration::from_secs(30)).unwrap();
+        // For "b" the newest of "a" goes; for "a", which has most, nobody but itself.
+        wait("b", 3);
+        assert_eq!(next(), ("a", false));
+        assert!(enter(&guard, "a", late).is_err());
+        assert_eq!(guard.counts().waiting, 3);
+        assert_eq!(guard.counts().rejected_concurrency, 2);
+        drop(slot);
+        let mut entered = [next(), next(), next()];
+        entered.sort_unstable();
+        assert_eq!(entered, [("a", true), ("a", true), ("b", true)]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::auth::Caller;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
 use crate::mcp::{self, Line, Pipe, invalid_request};
-use crate::tools::CallContext;
+use crate::tools::{CallContext, Client};
 
 /// Requests that may wait for a worker.
 const QUEUE_LENGTH: usize = 1024;
@@ -150,6 +150,7 @@ impl Shared {
             caller: &self.caller,
             request_id: &format!("stdio-{number}"),
             cancel: &self.mcp.new_cancel(),
+            client: &Client::MUTE,
         };
         let answered = catch_unwind(AssertUnwindSafe(|| {
             self.mcp.answer_line(line, &self.pipe, &context)

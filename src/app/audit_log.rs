@@ -79,15 +79,21 @@ fn secrets(config: &Config) -> Vec<Secret> {
     secrets
 }
 
-/// The password of a URL, as it is written and as it is meant; nothing where there is none.
+/// The passwords of a URL, before its host and in its query, as they are written and as they are
+/// meant.
 fn of_url(url: &str) -> Vec<Secret> {
     let after = url.split_once("://").map_or(url, |(_, after)| after);
     let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
     let user = authority.rsplit_once('@').map(|(user, _)| user);
-    let Some((_, password)) = user.and_then(|user| user.split_once(':')) else {
-        return Vec::new();
-    };
-    vec![Secret::new(password), Secret::new(unescape(password))]
+    let before_host = user.and_then(|user| user.split_once(':'));
+    let query = after.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let in_query = query.split('&').filter_map(|pair| pair.split_once('='));
+    let in_query = in_query.filter(|(name, _)| unescape(name).contains("password"));
+    let passwords = before_host.into_iter().chain(in_query);
+    passwords
+        .flat_map(|(_, password)| [Secret::new(password), Secret::new(unescape(password))])
+        .collect()
 }
 
 /// Percent escapes (RFC 3986, section 2.1); what is none stays.
@@ -171,6 +177,10 @@ mod tests {
         };
         check("postgres://u:p%40ss@db/d?x=y", &["p%40ss", "p@ss"]);
         check("postgres://u:p@ss@db/d", &["p@ss", "p@ss"]);
+        check(
+            "postgres://db/d?user=u&password=p%40ss&sslpassword=q#f",
+            &["p%40ss", "p@ss", "q", "q"],
+        );
         check("https://u@a.example/", &[]);
         check("https://a.example/x:y@z", &[]);
         check("postgres://u:100%@db", &["100%", "100%"]);

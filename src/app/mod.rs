@@ -6,31 +6,34 @@ mod import;
 mod late_engine;
 mod over_stdio;
 mod owners;
+mod start_error;
 mod store;
 mod upkeep;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::audit::{Audit, OpenError};
-use crate::auth::{Authority, KeysError, Reach};
+use crate::audit::Audit;
+use crate::auth::{Authority, Reach};
 use crate::base::address::is_loopback;
 use crate::base::deadline::Deadline;
+use crate::base::ids::random_bytes;
 use crate::base::sys;
+use crate::base::text::counted;
 use crate::config::{Config, GuardConfig, Transport};
-use crate::engine::jail::JailRefusal;
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
-use crate::http::{HttpError, HttpServer, Readiness, Services, listen};
+use crate::http::{HttpServer, Readiness, Services, listen};
 use crate::mcp::{self, SessionKey, Sessions};
 use crate::metrics::Metrics;
-use crate::registry::{StoreError, ToolStore};
+use crate::registry::ToolStore;
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
 pub use import::import_tools;
 pub use over_stdio::StdioApp;
+pub use start_error::StartError;
 pub use store::{database_options, open_store};
 
 use audit_log::{RegistryWatch, open_audit, record_engine};
@@ -46,83 +49,6 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// With the default grace that makes 28 s, within the 30 s that Compose and Kubernetes give.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 const LAST_REMOVALS: Duration = Duration::from_secs(8);
-
-/// Why the server does not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The registry cannot be opened.
-    Registry(StoreError),
-    /// This instance cannot be made known.
-    Instance(std::io::Error),
-    /// There is no key to sign sessions with.
-    SessionKey(std::io::Error),
-    /// There is no key to name installed packages with.
-    LayerKey(std::io::Error),
-    /// Stdin or stdout cannot be used.
-    Stdio(std::io::Error),
-    /// The operating system refused something basic.
-    System(std::io::Error),
-    /// Tokens could never be checked.
-    Keys(KeysError),
-    /// The audit log cannot be opened.
-    Audit(OpenError),
-    /// The start itself cannot be audited.
-    Unaudited,
-    /// The server cannot listen.
-    Http(HttpError),
-    /// The node engine was asked for, and its jail cannot be.
-    Jail(JailRefusal),
-    /// The daemon lacks the container runtime that was asked for.
-    Runtime {
-        /// MCP_SANDBOX_RUNTIME.
-        asked: String,
-        /// What it has.
-        known: Vec<String>,
-    },
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registry(error) => write!(formatter, "{error}"),
-            Self::Instance(error) => {
-                write!(
-                    formatter,
-                    "this instance cannot be recorded beside the registry: {error}"
-                )
-            }
-            Self::LayerKey(error) => {
-                write!(
-                    formatter,
-                    "layers.key beside the registry cannot be used: {error}"
-                )
-            }
-            Self::SessionKey(error) => {
-                write!(
-                    formatter,
-                    "session.key beside the registry cannot be used: {error}"
-                )
-            }
-            Self::Stdio(error) => write!(formatter, "stdin and stdout cannot be used: {error}"),
-            Self::System(error) => write!(formatter, "the system refuses: {error}"),
-            Self::Keys(error) => write!(formatter, "{error}"),
-            Self::Audit(error) => write!(formatter, "{error}"),
-            Self::Unaudited => formatter.write_str(
-                "the start cannot be audited; see the log, or set MCP_AUDIT_FAIL_CLOSED=false",
-            ),
-            Self::Http(error) => write!(formatter, "{error}"),
-            Self::Jail(refusal) => write!(formatter, "the node engine cannot run: {refusal}"),
-            Self::Runtime { asked, known } => write!(
-                formatter,
-                "the Docker daemon has no container runtime {asked} (MCP_SANDBOX_RUNTIME); it has: \
-                 {}",
-                known.join(", ")
-            ),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// What both transports stand on.
 struct Core {
@@ -172,23 +98,25 @@ impl Core {
     ) -> Result<Self, StartError> {
         let (registry, owners) = (opened.registry, opened.instance);
         let as_owners = Arc::clone(&owners) as Arc<dyn Owners>;
-        let (sessions, engine, engine_reason) = match config.transport {
+        let (sessions, key, engine, engine_reason) = match config.transport {
             Transport::Http => {
-                let key = registry.session_key()?;
+                let key = SessionKey::new(registry.session_key()?);
                 let sessions = Sessions::new(
-                    SessionKey::new(key),
+                    key.clone(),
                     config.http.session_ttl,
                     registry.ended_sessions(),
                 );
                 let (engine, reason) = start_engine(&config, surroundings, as_owners, &registry)?;
                 record_engine(&audit, &*engine)?;
-                (Some(sessions), engine, reason)
+                (Some(sessions), key, engine, reason)
             }
             Transport::Stdio => {
                 let (registry, audit) = (registry.clone(), audit.clone());
                 let late =
                     LateEngine::new(config.clone(), surroundings, as_owners, audit, registry);
-                (None, Arc::new(late) as Arc<dyn Engine>, None)
+                // Nobody but this process's one client brings back what it signs.
+                let key = SessionKey::new(random_bytes());
+                (None, key, Arc::new(late) as Arc<dyn Engine>, None)
             }
         };
         let store = registry.store();
@@ -206,7 +134,7 @@ impl Core {
         Ok(Self {
             config,
             audit,
-            mcp: mcp::Server::new(Arc::clone(&tools), sessions),
+            mcp: mcp::Server::new(Arc::clone(&tools), sessions, key),
             tools,
             engine,
             engine_reason,
@@ -305,7 +233,7 @@ impl App {
         let deadline = Deadline::after(CHECK_TIMEOUT);
         let engine = self.engine.probe(deadline);
         let image = self.engine.probe_image(deadline);
-        let tools = self.store.snapshot().tools().len();
+        let tools = counted(self.store.snapshot().tools().len(), "tool");
         let reason = self.engine_reason.as_ref().map(|why| format!(" ({why})"));
         let state = if engine.ready { "" } else { "NOT READY: " };
         let ops = self
@@ -317,7 +245,7 @@ impl App {
             "dynamic-mcp {} listens on {url}\n\
              \x20 engine    {}: {state}{}{}\n\
              \x20 image     {}\n\
-             \x20 registry  {} ({tools} tools)\n\
+             \x20 registry  {} ({tools})\n\
              \x20 access    {}\n\
              {}\
              \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
@@ -342,8 +270,17 @@ impl App {
         self.http.is_running()
     }
 
-    /// Takes no new runs, lets running ones end within the grace, then kills them; leaves nothing.
-    pub fn stop(self) {
+    /// What an end has to wait for, in words.
+    pub fn under_way(&self) -> String {
+        let calls = counted(self.tools.unfinished_runs(), "call");
+        let grace = self.config.shutdown_grace.as_secs();
+        format!("{calls} under way, for which there are {grace} s")
+    }
+
+    /// Takes no new runs, lets running ones end within the grace, then kills them; leaves nothing,
+    /// or says what.
+    pub fn stop(self) -> Ended {
+        let began = Instant::now();
         self.readiness.drain();
         self.tools.drain();
         let grace = Deadline::after(self.config.shutdown_grace);
@@ -351,13 +288,44 @@ impl App {
         while self.tools.unfinished_runs() > 0 && grace.remaining().is_some() {
             std::thread::sleep(Duration::from_millis(20));
         }
+        let cancelled = self.tools.unfinished_runs();
         self.tools.cancel_runs();
         self.upkeep.stop();
         self.http.stop(LAST_ANSWERS);
-        if self.engine.stop(end) == 0 {
+        let left = self.engine.stop(end);
+        if left == 0 {
             self.owners.retire();
         }
         self.audit.stop();
+        Ended {
+            took: began.elapsed(),
+            cancelled,
+            left,
+        }
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    took: Duration,
+    /// Calls that the grace was too short for.
+    cancelled: usize,
+    /// Containers that are still there.
+    left: usize,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, cancelled) = (self.took.as_secs_f64(), counted(self.cancelled, "call"));
+        write!(
+            formatter,
+            "ended after {seconds:.1} s, {cancelled} cancelled"
+        )?;
+        match self.left {
+            0 => Ok(()),
+            left => write!(formatter, ", {} left", counted(left, "container")),
+        }
     }
 }
 

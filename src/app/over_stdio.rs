@@ -3,12 +3,14 @@
 //! the daemon; that waits for the first use, or until the client has stayed for a while.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::upkeep::{TIDY_INTERVAL, TIDY_TIMEOUT};
-use super::{CHECK_TIMEOUT, Core, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings};
+use super::{
+    CHECK_TIMEOUT, Core, Ended, Instance, LAST_ANSWERS, LAST_REMOVALS, StartError, Surroundings,
+};
 use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
@@ -94,7 +96,9 @@ impl StdioApp {
 
     /// Cancels what runs and leaves nothing. Without the grace that HTTP has: whoever sends a
     /// signal to a program on a pipe waits for no answers, and kills who stays.
-    pub fn stop(self) {
+    pub fn stop(self) -> Ended {
+        let began = Instant::now();
+        let cancelled = self.tools.unfinished_runs();
         self.tools.drain();
         self.tools.cancel_runs();
         let runs = Deadline::after(LAST_RUNS);
@@ -104,10 +108,16 @@ impl StdioApp {
         if !self.server.finish(Deadline::after(LAST_ANSWERS)) {
             log::warn!("the last answers were not taken");
         }
-        if self.engine.stop(Deadline::after(LAST_REMOVALS)) == 0 {
+        let left = self.engine.stop(Deadline::after(LAST_REMOVALS));
+        if left == 0 {
             self.owners.retire();
         }
         self.audit.stop();
+        Ended {
+            took: began.elapsed(),
+            cancelled,
+            left,
+        }
     }
 }
 

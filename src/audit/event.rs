@@ -236,17 +236,21 @@ pub enum Details {
         /// The image asked for, where it is not the default one.
         #[serde(skip_serializing_if = "Option::is_none")]
         image: Option<String>,
+        /// The packages it may import, such as `ms@^2.1.0, semver@7`.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        dependencies: String,
     },
     /// A sandbox that was started.
     Sandbox {
-        /// The image that it has.
-        image: String,
+        /// What it is really made of.
+        image: UsedImage,
     },
     /// An execution that has ended.
     Ran {
         /// From the job's sending to its end.
         duration_ms: u64,
-        /// `ok` or a failure kind's name.
+        /// `ok`, `input_required` where the caller was asked something first, or a failure kind's
+        /// name.
         outcome: &'static str,
         /// What it really ran in.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -374,8 +378,9 @@ mod tests {
                 revision: None,
                 digest: CodeDigest("sha256:00".to_owned()),
                 image: None,
+                dependencies: "ms@^2".to_owned(),
             },
-            r#"{"digest":"sha256:00"}"#,
+            r#"{"dependencies":"ms@^2","digest":"sha256:00"}"#,
         );
     }
 }

@@ -129,8 +129,8 @@ pub(super) struct Proven {
 
 impl Proven {
     /// Whether this is to be written: not seen within the time.
-    pub(super) fn note(&mut self, now: Instant, actor: &Actor, proof: &str) -> bool {
-        let key = proof_key(actor, proof);
+    pub(super) fn note(&mut self, now: Instant, actor: &Actor, token: &[u8; 32]) -> bool {
+        let key = proof_key(actor, token);
         let fresh = |since: &Instant| now.saturating_duration_since(*since) < PROVEN_FOR;
         if self.since.get(&key).is_some_and(fresh) {
             return false;
@@ -149,20 +149,19 @@ impl Proven {
     }
 
     /// Takes back what could not be written.
-    pub(super) fn forget(&mut self, actor: &Actor, proof: &str) {
-        self.since.remove(&proof_key(actor, proof));
+    pub(super) fn forget(&mut self, actor: &Actor, token: &[u8; 32]) {
+        self.since.remove(&proof_key(actor, token));
     }
 }
 
-/// A token is never kept.
-fn proof_key(actor: &Actor, proof: &str) -> [u8; 32] {
+fn proof_key(actor: &Actor, token: &[u8; 32]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in [&actor.issuer, &actor.subject, &actor.client] {
         let part = part.as_deref().unwrap_or_default();
         digest.update(part.len().to_le_bytes());
         digest.update(part.as_bytes());
     }
-    digest.update(proof.as_bytes());
+    digest.update(token);
     digest.finalize().into()
 }
 
@@ -223,16 +222,19 @@ mod tests {
     fn a_proven_caller_is_written_once_in_five_minutes() {
         let (start, mut proven) = (Instant::now(), Proven::default());
         let actor = refusal("a").actor;
+        let (x, y) = ([1; 32], [2; 32]);
         let mut at =
-            |seconds, token: &str| proven.note(start + Duration::from_secs(seconds), &actor, token);
-        assert!(at(0, "x"));
-        assert!(!at(299, "x"));
-        assert!(at(299, "y"), "another token");
-        assert!(at(300, "x"));
-        proven.forget(&actor, "x");
-        assert!(proven.note(start + Duration::from_secs(301), &actor, "x"));
-        for n in 0..5000 {
-            proven.note(start, &actor, &n.to_string());
+            |seconds, token| proven.note(start + Duration::from_secs(seconds), &actor, token);
+        assert!(at(0, &x));
+        assert!(!at(299, &x));
+        assert!(at(299, &y), "another token");
+        assert!(at(300, &x));
+        proven.forget(&actor, &x);
+        assert!(proven.note(start + Duration::from_secs(301), &actor, &x));
+        for n in 0..5000_u16 {
+            let mut token = [0; 32];
+            token[..2].copy_from_slice(&n.to_le_bytes());
+            proven.note(start, &actor, &token);
         }
         assert_eq!(proven.since.len(), MAX_PROVEN);
     }

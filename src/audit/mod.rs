@@ -229,25 +229,25 @@ impl Audit {
         }
     }
 
-    /// Writes that a caller proved who it is: once in five minutes for each caller and `proof`
-    /// (its token, of which nothing is kept but a digest in memory).
+    /// Writes that a caller proved who it is: once in five minutes for each caller and `token`,
+    /// the SHA-256 of what it proved itself with, however that was spelled in the request.
     ///
     /// # Errors
     /// [`Unaudited`]: the request must be refused.
     pub fn authenticated(
         &self,
         event: &Event,
-        proof: &Secret,
+        token: &[u8; 32],
         details: Details,
     ) -> Result<(), Unaudited> {
         let Some(log) = &self.0 else { return Ok(()) };
-        let (actor, proof) = (&event.actor, proof.reveal());
-        if !lock(&log.proven).note(Instant::now(), actor, proof) {
+        let actor = &event.actor;
+        if !lock(&log.proven).note(Instant::now(), actor, token) {
             return Ok(());
         }
         let written = log.write(event, ActResult::Success, details.into_map());
         if written.is_err() {
-            lock(&log.proven).forget(actor, proof);
+            lock(&log.proven).forget(actor, token);
         }
         written.map(drop)
     }

@@ -47,6 +47,17 @@ impl Authenticator {
         self.keys.health()
     }
 
+    /// Whether the token in an `Authorization` field was verified a moment ago.
+    pub(super) fn knows(&self, field: Option<&str>) -> bool {
+        parse_bearer(field).is_ok_and(|token| self.find(&Sha256::digest(token).into()).is_some())
+    }
+
+    fn find(&self, digest: &Digest) -> Option<Arc<Identity>> {
+        let current = self.keys.current()?;
+        self.cache
+            .find(current.generation, digest, SystemTime::now())
+    }
+
     /// Who the token in an `Authorization` field speaks for, and the token's SHA-256.
     pub(super) fn authenticate(
         &self,
@@ -58,12 +69,10 @@ impl Authenticator {
             NoBearer::TooLong => Refused::Invalid(TokenFault::TooLong),
         })?;
         let digest: Digest = Sha256::digest(token).into();
-        let now = SystemTime::now();
-        if let Some(current) = self.keys.current()
-            && let Some(identity) = self.cache.find(current.generation, &digest, now)
-        {
+        if let Some(identity) = self.find(&digest) {
             return Ok((identity, digest));
         }
+        let now = SystemTime::now();
         let head = Head::parse(token)?;
         let current = self.keys_for(&head)?;
         let key = head.choose(&current.keys)?;

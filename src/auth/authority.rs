@@ -8,8 +8,9 @@ use super::authenticator::Authenticator;
 use super::jwks::{KeysError, KeysHealth};
 use super::jwt::Identity;
 use super::rule::{Action, AdminToken, Evidence, Ground, IdentityRule, Missing, Rule, decide};
-use super::throttle::Throttle;
-use super::{AdminPermit, Caller, Denied, Presented, Refused};
+use super::throttle::{Guesser, Throttle};
+use super::{AdminPermit, Caller, Denied, DeniedCaller, Presented, Refused};
+use crate::base::address::network;
 use crate::base::secret::Secret;
 use crate::config::{AuthConfig, AuthMode};
 use crate::domain::principal::Principal;
@@ -95,6 +96,13 @@ impl Authority {
         self.0.tokens.is_some()
     }
 
+    /// Whether it is known at once who sends this `Authorization`: where no tokens are needed, and
+    /// where its token was verified a moment ago.
+    pub fn knows(&self, authorization: Option<&str>) -> bool {
+        let tokens = self.0.tokens.as_ref();
+        tokens.is_none_or(|tokens| tokens.knows(authorization))
+    }
+
     /// The scopes that every token must have.
     pub fn required_scopes(&self) -> &[String] {
         match &self.0.rule.identity {
@@ -137,6 +145,7 @@ impl Authority {
         Caller {
             identity: Arc::clone(&self.0.local),
             token: None,
+            peer: None,
             admin_header: AdminToken::Absent,
             untold: Mutex::default(),
         }
@@ -158,18 +167,21 @@ impl Authority {
         let mut caller = Caller {
             identity,
             token,
+            peer: presented.peer,
             admin_header: AdminToken::Absent,
             untold: Mutex::default(),
         };
         self.authorize(&caller, Action::Use, None)
-            .map_err(|denied| Refused::Denied {
-                denied,
-                principal: caller.principal().clone(),
-                client: caller.client().to_owned(),
+            .map_err(|denied| {
+                Refused::Denied(Box::new(DeniedCaller {
+                    denied,
+                    principal: caller.principal().clone(),
+                    client: caller.client().to_owned(),
+                }))
             })?;
         // Nobody guesses the admin token who is not let in.
         let header = presented.admin_token.as_ref().map(Secret::reveal);
-        caller.admin_header = self.compare(caller.principal(), header);
+        caller.admin_header = self.compare(&caller, header);
         caller.note(caller.admin_header);
         Ok(caller)
     }
@@ -187,7 +199,7 @@ impl Authority {
     ) -> Result<Ground, Denied> {
         let admin_token = match caller.admin_header {
             AdminToken::Absent => {
-                let compared = self.compare(caller.principal(), argument);
+                let compared = self.compare(caller, argument);
                 caller.note(compared);
                 compared
             }
@@ -224,12 +236,19 @@ impl Authority {
     }
 
     /// Compares an admin token, unless its sender guesses.
-    fn compare(&self, principal: &Principal, guess: Option<&str>) -> AdminToken {
+    fn compare(&self, caller: &Caller, guess: Option<&str>) -> AdminToken {
         let (Some(token), Some(guess)) = (&self.0.admin_token, guess) else {
             return AdminToken::Absent;
         };
         let now = Instant::now();
-        if let Some(wait) = self.0.throttle.wait(principal, now) {
+        let guesser = Guesser {
+            principal: caller.principal().clone(),
+            network: match caller.token {
+                None => caller.peer.map(network),
+                Some(_) => None,
+            },
+        };
+        if let Some(wait) = self.0.throttle.wait(&guesser, now) {
             let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             return AdminToken::Throttled {
                 retry_after_ms: millis.max(1),
@@ -238,7 +257,7 @@ impl Authority {
         if token.matches(guess) {
             return AdminToken::Right;
         }
-        self.0.throttle.count(principal, now);
+        self.0.throttle.count(&guesser, now);
         AdminToken::Wrong
     }
 
@@ -334,11 +353,11 @@ mod tests {
             Refused::NoToken,
             Refused::Malformed(""),
             Refused::NoKeys,
-            Refused::Denied {
+            Refused::Denied(Box::new(DeniedCaller {
                 denied,
                 principal: Principal::local(),
                 client: String::new(),
-            },
+            })),
         ];
         let mut unseen = crate::metrics::AUTH_DENIALS.to_vec();
         for refused in faults.map(Refused::Invalid).into_iter().chain(others) {

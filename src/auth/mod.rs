@@ -17,6 +17,7 @@ mod throttle;
 mod token_cache;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::secret::Secret;
@@ -37,6 +38,8 @@ pub struct Presented {
     pub authorization: Option<Secret>,
     /// The header `x-mcp-admin-token`.
     pub admin_token: Option<Secret>,
+    /// Who is held responsible for it.
+    pub peer: Option<IpAddr>,
 }
 
 /// A caller whose request was let in; only [`Authority::admit`] makes one.
@@ -44,6 +47,8 @@ pub struct Presented {
 pub struct Caller {
     identity: Arc<Identity>,
     token: Option<[u8; 32]>,
+    /// Where it calls from.
+    peer: Option<IpAddr>,
     admin_header: AdminToken,
     /// What was wrong with an admin token of this request, until the audit log has it.
     untold: Mutex<Option<Missing>>,
@@ -109,16 +114,20 @@ pub enum Refused {
     /// The token is not valid here.
     Invalid(TokenFault),
     /// The token is valid, and lacks a scope.
-    Denied {
-        /// What is missing.
-        denied: Denied,
-        /// Whose token it is.
-        principal: Principal,
-        /// The program that sent it.
-        client: String,
-    },
+    Denied(Box<DeniedCaller>),
     /// No token can be verified now: the issuer's keys cannot be had.
     NoKeys,
+}
+
+/// Who is known and not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeniedCaller {
+    /// What is missing.
+    pub denied: Denied,
+    /// Whose token it is.
+    pub principal: Principal,
+    /// The program that sent it.
+    pub client: String,
 }
 
 impl Refused {
@@ -128,7 +137,7 @@ impl Refused {
             Self::NoToken => "missing",
             Self::Malformed(_) => "malformed",
             Self::Invalid(fault) => fault.reason(),
-            Self::Denied { .. } => "scope",
+            Self::Denied(_) => "scope",
             Self::NoKeys => "keys_unavailable",
         }
     }
@@ -140,7 +149,7 @@ impl fmt::Display for Refused {
             Self::NoToken => formatter.write_str("this server needs a bearer token"),
             Self::Malformed(why) => formatter.write_str(why),
             Self::Invalid(fault) => write!(formatter, "{fault}"),
-            Self::Denied { denied, .. } => write!(formatter, "{denied}"),
+            Self::Denied(caller) => write!(formatter, "{}", caller.denied),
             Self::NoKeys => formatter
                 .write_str("the issuer's keys cannot be had now, so that no token can be checked"),
         }

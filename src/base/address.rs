@@ -1,6 +1,6 @@
 //! Addresses that settings name: ranges of trusted peers, and what counts as this machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// One address, or all that share its first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,14 @@ fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(four) => u128::from(four.to_bits()),
         IpAddr::V6(six) => six.to_bits(),
+    }
+}
+
+/// What one client has of the addresses: an IPv4 address, the first 64 bits of an IPv6 one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 

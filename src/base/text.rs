@@ -1,9 +1,28 @@
-//! Bounded text.
+//! Bounded text, and texts of numbers.
 
 /// The longest prefix of `text` of at most `max_bytes` bytes that ends on a character boundary.
 pub fn clip(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes))
         .unwrap_or(text)
+}
+
+/// `1 tool`, `2 tools`: a number with the word for what it counts, which takes an s.
+pub fn counted(count: impl TryInto<u64>, word: &str) -> String {
+    match count.try_into() {
+        Ok(1) => format!("1 {word}"),
+        Ok(count) => format!("{count} {word}s"),
+        Err(_) => format!("many {word}s"),
+    }
+}
+
+/// The first `most` names, and how many there are beside them.
+pub fn listing(names: &[&str], most: usize) -> String {
+    let shown = names.get(..most).unwrap_or(names);
+    let text = shown.join(", ");
+    match names.len() - shown.len() {
+        0 => text,
+        more => format!("{text} (and {more} more)"),
+    }
 }
 
 /// The last bytes of a stream: keeps `capacity` of them, as text with broken UTF-8 replaced.
@@ -49,6 +68,26 @@ impl Tail {
     }
 }
 
+/// Writes base64 text (RFC 4648, section 4): standard alphabet, padded.
+pub fn encode_base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = DIGITS.get((bits >> (18 - 6 * place) & 63) as usize);
+            let is_used = place <= chunk.len();
+            text.push(
+                digit
+                    .filter(|_| is_used)
+                    .map_or('=', |digit| char::from(*digit)),
+            );
+        }
+    }
+    text
+}
+
 /// Reads base64 text (RFC 4648, section 4): standard alphabet, padded, no surplus bits.
 pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
@@ -81,6 +120,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_and_names_in_words() {
+        let counts = [0usize, 1, 2].map(|count| counted(count, "tool"));
+        assert_eq!(counts, ["0 tools", "1 tool", "2 tools"]);
+        let names = ["a", "b", "c"];
+        let check = |most, expected| assert_eq!(listing(&names, most), expected);
+        check(4, "a, b, c");
+        check(3, "a, b, c");
+        check(1, "a (and 2 more)");
+    }
+
+    #[test]
     fn clips_on_character_boundaries() {
         assert_eq!(clip("añb", 2), "a");
         assert_eq!(clip("añb", 3), "añ");
@@ -99,6 +149,17 @@ mod tests {
         for wrong in ["aGk", "aGk==", "a===", "aGl=x", "aG k", "aGl=", "-_8="] {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn base64_comes_back() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..=bytes.len() {
+            let (bytes, _) = bytes.split_at(length);
+            let text = encode_base64(bytes);
+            assert_eq!(decode_base64(&text).as_deref(), Some(bytes), "{text}");
+        }
+        assert_eq!(encode_base64(b"hi"), "aGk=");
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub enum Command {
     AuditVerify,
     /// Ask a running server whether it is ready.
     Healthcheck,
-    /// Print the help text.
+    /// Print what is used most.
+    BriefHelp,
+    /// Print the whole help text.
     Help,
     /// Print the version.
     Version,
@@ -94,7 +96,8 @@ impl CommandRow {
 #[rustfmt::skip] // A table is read by columns.
 pub static COMMANDS: &[CommandRow] = &[
     row(Command::Serve, "serve", "", (0, 0), "run the server (the default)"),
-    row(Command::Call, "call", "NAME [JSON]", (1, 2), "call one tool of a running server"),
+    row(Command::Call, "call", "NAME [JSON] [--token-file FILE]", (1, 2),
+        "call one tool of a running server; FILE holds a bearer token for it"),
     row(Command::Config, "config", "", (0, 0), "show the effective settings, secrets masked"),
     row(Command::ToolsExport, "tools export", "[FILE]", (0, 1),
         "write the registry to a new file or to stdout"),
@@ -122,6 +125,8 @@ pub struct Invocation {
     pub env_file: Option<String>,
     /// `--head` of `audit verify`.
     pub head: Option<String>,
+    /// `--token-file` of `call`.
+    pub token_file: Option<String>,
     /// What is wrong so far; [`Invocation::load`] reports it with the rest.
     pub problems: Problems,
 }
@@ -144,9 +149,14 @@ impl Invocation {
         let mut splitter = Splitter::default();
         splitter.split(arguments);
         let (command, arguments) = splitter.command();
-        if splitter.head.is_some() && command != Command::AuditVerify {
-            let fault = Fault::Unknown { nearest: None };
-            splitter.problems.push(Problem::new("--head", fault));
+        for (flag, given, of) in [
+            ("--head", &splitter.head, Command::AuditVerify),
+            ("--token-file", &splitter.token_file, Command::Call),
+        ] {
+            if given.is_some() && command != of {
+                let fault = Fault::Unknown { nearest: None };
+                splitter.problems.push(Problem::new(flag, fault));
+            }
         }
         Self {
             command,
@@ -154,6 +164,7 @@ impl Invocation {
             flags: splitter.flags,
             env_file: splitter.env_file,
             head: splitter.head,
+            token_file: splitter.token_file,
             problems: splitter.problems,
         }
     }
@@ -179,6 +190,7 @@ struct Splitter {
     flags: Vec<GivenFlag>,
     env_file: Option<String>,
     head: Option<String>,
+    token_file: Option<String>,
     asked: Option<Command>,
     problems: Problems,
 }
@@ -199,7 +211,11 @@ impl Splitter {
                     self.words.push((number, text));
                 }
                 "--" => flags_end = true,
-                "--help" | "-h" => self.asked = Some(Command::Help),
+                "--help" => self.asked = Some(Command::Help),
+                "-h" if self.asked != Some(Command::Help) => {
+                    self.asked = Some(Command::BriefHelp);
+                }
+                "-h" => {}
                 "--version" | "-V" => self.asked = self.asked.or(Some(Command::Version)),
                 _ => {
                     let (name, mut value) = match text.split_once('=') {
@@ -222,6 +238,7 @@ impl Splitter {
         let (place, allowed) = match name {
             "--env-file" => (&mut self.env_file, "the path of a file"),
             "--head" => (&mut self.head, "the hash of a line"),
+            "--token-file" => (&mut self.token_file, "the path of a file"),
             _ => {
                 let (name, value) = (name.to_owned(), value.map(Secret::new));
                 return self.flags.push(GivenFlag { name, value });
@@ -341,7 +358,14 @@ mod tests {
         );
         check(&["-V"], Command::Version, &[]);
         check(&["--version", "--help"], Command::Help, &[]);
-        check(&["no-such", "-h"], Command::Help, &[]);
+        check(&["no-such", "-h"], Command::BriefHelp, &[]);
+        check(&["-h", "--help"], Command::Help, &[]);
+        check(&["--help", "-h", "-V"], Command::Help, &[]);
+        check(
+            &["call", "--token-file", "t", "a.b"],
+            Command::Call,
+            &["a.b"],
+        );
     }
 
     #[test]
@@ -394,7 +418,7 @@ mod tests {
         check(&["hunter2-secret"], &format!("{command}; see --help"));
         check(
             &["call"],
-            "call: wrong arguments; usage: dynamic-mcp call NAME [JSON]",
+            "call: wrong arguments; usage: dynamic-mcp call NAME [JSON] [--token-file FILE]",
         );
         check(
             &["serve", "x"],
@@ -407,6 +431,8 @@ mod tests {
         );
         check(&["audit", "verify", "f", "--head"], "--head: needs a value");
         check(&["serve", "--head", "1"], "--head: is unknown; see --help");
+        let token = "--token-file: is unknown; see --help";
+        check(&["serve", "--token-file", "1"], token);
         check(&["--env-file"], "--env-file: needs a value");
         check(
             &["--env-file="],

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{fail, print};
 use crate::audit::verify;
+use crate::base::text::counted;
 
 /// Breaks that are printed one by one.
 const SHOWN_BREAKS: usize = 10;
@@ -20,8 +21,12 @@ pub(super) fn verify(files: &[String], head: Option<&str>) -> ExitCode {
 
 fn report_text(report: &verify::Report) -> String {
     let mut text = format!(
-        "whole: {} lines in {} files, seq {} to {}\nhead: {}\n",
-        report.lines, report.files, report.first_seq, report.last_seq, report.head
+        "whole: {} in {}, seq {} to {}\nhead: {}\n",
+        counted(report.lines, "line"),
+        counted(report.files, "file"),
+        report.first_seq,
+        report.last_seq,
+        report.head
     );
     if report.first_seq > 1 {
         let _ = writeln!(
@@ -31,7 +36,7 @@ fn report_text(report: &verify::Report) -> String {
         );
     }
     if let Some(after) = report.after_head {
-        let _ = writeln!(text, "{after} lines after the noted head");
+        let _ = writeln!(text, "{} after the noted head", counted(after, "line"));
     }
     for (seq, reason) in report.breaks.iter().take(SHOWN_BREAKS) {
         let reason = reason.escape_debug();
@@ -42,7 +47,7 @@ fn report_text(report: &verify::Report) -> String {
     }
     let more = report.breaks.len().saturating_sub(SHOWN_BREAKS);
     if more > 0 {
-        let _ = writeln!(text, "and {more} times more");
+        let _ = writeln!(text, "and {} more", counted(more, "time"));
     }
     text
 }

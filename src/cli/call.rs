@@ -1,5 +1,6 @@
 //! The `call` command: calls one tool of a running server and prints what it gives.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,13 +9,19 @@ use serde_json::json;
 
 use super::client::{exchange, reachable};
 use super::{fail, print};
-use crate::config::Config;
+use crate::base::secret::Secret;
+use crate::config::{Config, Disk, Files as _};
 use crate::domain::json::JsonText;
 
 /// What a call may take beyond its own limits.
 const SLACK: Duration = Duration::from_secs(10);
 
-pub(super) fn call(config: &Config, name: &str, arguments: Option<&str>) -> ExitCode {
+pub(super) fn call(
+    config: &Config,
+    name: &str,
+    arguments: Option<&str>,
+    token_file: Option<&Path>,
+) -> ExitCode {
     let arguments = arguments.unwrap_or("{}");
     let arguments = match JsonText::parse(arguments.to_owned()) {
         Ok(arguments) if arguments.text().starts_with('{') => arguments,
@@ -32,10 +39,17 @@ pub(super) fn call(config: &Config, name: &str, arguments: Option<&str>) -> Exit
         json!(name),
         arguments.text()
     );
+    let bearer = match token_file.map(read_bearer).transpose() {
+        Ok(bearer) => bearer,
+        Err(why) => return fail(2, &format!("--token-file: {why}")),
+    };
     let mut headers = vec![
         ("Content-Type", "application/json"),
         ("Accept", "application/json, text/event-stream"),
     ];
+    if let Some(bearer) = &bearer {
+        headers.push(("Authorization", bearer.reveal()));
+    }
     if let Some(token) = &config.auth.admin_token {
         headers.push(("x-mcp-admin-token", token.reveal()));
     }
@@ -49,9 +63,30 @@ pub(super) fn call(config: &Config, name: &str, arguments: Option<&str>) -> Exit
         body.as_bytes(),
         timeout,
     ) {
+        Ok((401, body)) if bearer.is_none() => {
+            let why = answered_error(&body).unwrap_or_default();
+            fail(1, &format!("{why}; give one with --token-file FILE"))
+        }
         Ok((status, body)) => show(status, &body),
         Err(error) => fail(1, &error),
     }
+}
+
+/// The value of the `Authorization` header, of a token in a file.
+fn read_bearer(path: &Path) -> Result<Secret, String> {
+    let loaded = Disk.load(path);
+    let loaded = loaded.map_err(|fault| format!("the file {fault}"))?;
+    let token = loaded.text.reveal().trim();
+    let is_token = |byte: u8| byte.is_ascii_graphic();
+    if token.is_empty() || !token.bytes().all(is_token) {
+        return Err("the file must hold one token, and nothing else".to_owned());
+    }
+    Ok(Secret::new(format!("Bearer {token}")))
+}
+
+fn answered_error(body: &[u8]) -> Option<String> {
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    Some(answer.error?.message)
 }
 
 /// The parts of an answer that are shown. What the tool gave is printed as it came: its own order

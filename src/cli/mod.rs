@@ -14,6 +14,7 @@ mod tools;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::app::Surroundings;
@@ -24,6 +25,7 @@ use args::{Command, Invocation};
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let invocation = Invocation::parse(arguments);
     match invocation.command {
+        Command::BriefHelp => return print(&help::brief_help_text()),
         Command::Help => return print(&help::help_text()),
         Command::Version => return print(&help::version_text()),
         _ => {}
@@ -45,7 +47,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Config => print(&config::config_text(&loaded)),
         Command::AuditVerify => audit::verify(&invocation.arguments, invocation.head.as_deref()),
         Command::Healthcheck => healthcheck::healthcheck(&loaded.config),
-        Command::Call => call::call(&loaded.config, argument(0).unwrap_or_default(), argument(1)),
+        Command::Call => {
+            let token_file = invocation.token_file.as_deref().map(Path::new);
+            let name = argument(0).unwrap_or_default();
+            call::call(&loaded.config, name, argument(1), token_file)
+        }
         Command::Migrate => migrate::migrate(&loaded.config),
         Command::ToolsExport => tools::export(loaded.config, argument(0)),
         Command::ToolsImport => {

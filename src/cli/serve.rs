@@ -38,7 +38,8 @@ fn serve_http(config: Config, surroundings: Surroundings) -> ExitCode {
     let _ = std::io::stderr().write_all(app.banner().as_bytes());
     loop {
         if let Some(signal) = sys::wait_for_termination(WATCH) {
-            log::info!("signal {signal}: ending");
+            let signal = signal_name(signal);
+            log::info!("{signal}: ending; {}", app.under_way());
             break;
         }
         if !app.is_running() {
@@ -55,9 +56,18 @@ fn serve_http(config: Config, surroundings: Surroundings) -> ExitCode {
     if impatient.is_err() {
         log::warn!("no thread to wait for a second signal");
     }
-    app.stop();
-    log::info!("ended");
+    let ended = app.stop();
+    log::info!("{ended}");
     ExitCode::SUCCESS
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        libc::SIGTERM => "SIGTERM".to_owned(),
+        libc::SIGINT => "SIGINT".to_owned(),
+        libc::SIGHUP => "SIGHUP".to_owned(),
+        other => format!("signal {other}"),
+    }
 }
 
 fn end_at_once() -> ! {
@@ -94,11 +104,11 @@ fn serve_stdio(config: Config, surroundings: Surroundings) -> ExitCode {
             app.let_calls_end(|| signalled.try_recv().is_ok());
         }
         recv(signalled) -> signal => {
-            log::debug!("signal {}: ending", signal.unwrap_or_default());
+            log::debug!("{}: ending", signal_name(signal.unwrap_or_default()));
         }
     }
-    app.stop();
-    log::debug!("ended");
+    let ended = app.stop();
+    log::debug!("{ended}");
     ExitCode::SUCCESS
 }
 

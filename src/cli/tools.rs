@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{fail, print};
 use crate::app::{import_tools, open_store};
+use crate::base::text::counted;
 use crate::config::{Access, Config};
 use crate::registry::OnCollision;
 use crate::registry::transfer::{read_file, write_file, write_to};
@@ -26,7 +27,10 @@ pub(super) fn export(mut config: Config, path: Option<&str>) -> ExitCode {
     match (written, path) {
         (Err(error), _) => fail(1, &format!("the export cannot be written: {error}")),
         (Ok(()), None) => ExitCode::SUCCESS,
-        (Ok(()), Some(_)) => print(&format!("{} tools exported", snapshot.tools().len())),
+        (Ok(()), Some(_)) => print(&format!(
+            "{} exported",
+            counted(snapshot.tools().len(), "tool")
+        )),
     }
 }
 
@@ -48,8 +52,10 @@ pub(super) fn import(config: &Config, path: &str, word: Option<&str>) -> ExitCod
     };
     match imported {
         Ok(done) => print(&format!(
-            "{} tools added, {} replaced, {} unchanged{unknown}",
-            done.added, done.replaced, done.unchanged
+            "{} added, {} replaced, {} unchanged{unknown}",
+            counted(done.added, "tool"),
+            done.replaced,
+            done.unchanged
         )),
         Err(error) => fail(1, &error),
     }

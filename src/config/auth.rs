@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use crate::base::secret::Secret;
 
 use super::problem::Fault;
-use super::raw::Warning;
 use super::url::Url;
 use super::values::Values;
+use super::warning::Warning;
 use crate::base::address::is_loopback;
 
 /// Who may call, and who may change tools.

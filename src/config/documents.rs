@@ -26,6 +26,39 @@ pub fn settings_help() -> String {
     text
 }
 
+/// What most operators set first.
+const USED_MOST: &[&str] = &[
+    "MCP_PROFILE",
+    "MCP_TRANSPORT",
+    "MCP_HOST",
+    "MCP_PORT",
+    "MCP_LOG_LEVEL",
+    "MCP_TOOL_NAME_STYLE",
+    "MCP_DYNAMIC_BACKEND",
+    "MCP_DYNAMIC_STORE",
+    "MCP_EXECUTION_ENGINE",
+    "MCP_SANDBOX_ALLOWED_IMAGES",
+    "MCP_ADMIN_TOKEN",
+    "MCP_AUTH_MODE",
+    "MCP_AUDIT_ENABLED",
+];
+
+/// The settings part of `-h`.
+pub fn brief_settings_help() -> String {
+    let mut text = String::new();
+    let rows = SETTINGS.iter().filter(|row| USED_MOST.contains(&row.key));
+    for setting in rows {
+        let file = if setting.kind.is_secret() {
+            "-file"
+        } else {
+            ""
+        };
+        let flag = setting.flag().unwrap_or_default() + file;
+        let _ = writeln!(text, "  {flag:<26}{}", setting.doc);
+    }
+    text
+}
+
 /// The README's table of settings.
 pub fn settings_markdown() -> String {
     let mut text = String::new();

@@ -18,6 +18,8 @@ pub const MAX_FILE_BYTES: usize = 65_536;
 pub struct LoadedFile {
     /// The whole text; it may hold secrets.
     pub text: Secret,
+    /// Whether every user may read it.
+    pub readable_by_all: bool,
     /// Whether group or others may write it.
     pub writable_by_others: bool,
     /// Whether its owner is neither this process's user nor root.
@@ -51,6 +53,7 @@ impl Files for Disk {
         }
         Ok(LoadedFile {
             text: Secret::new(read_bounded(file)?),
+            readable_by_all: metadata.mode() & 0o004 != 0,
             writable_by_others: metadata.mode() & 0o022 != 0,
             foreign_owner: is_foreign(&metadata),
         })
@@ -102,12 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn says_who_could_have_written_it() {
+    fn says_who_can_read_and_could_have_written_it() {
         let folder = Folder::new();
-        for (mode, expected) in [(0o600, false), (0o644, false), (0o664, true), (0o602, true)] {
+        for (mode, readable, writable) in [
+            (0o600, false, false),
+            (0o640, false, false),
+            (0o644, true, false),
+            (0o664, true, true),
+            (0o602, false, true),
+        ] {
             let path = folder.write("env", b"", mode);
             let loaded = Disk.load(&path).unwrap();
-            assert_eq!(loaded.writable_by_others, expected, "{mode:o}");
+            let found = (loaded.readable_by_all, loaded.writable_by_others);
+            assert_eq!(found, (readable, writable), "{mode:o}");
             assert!(!loaded.foreign_owner);
         }
     }

@@ -26,6 +26,7 @@ pub(crate) mod testing;
 mod tests;
 mod url;
 mod values;
+mod warning;
 
 pub use auth::{AuthConfig, AuthMode, JwksSource, JwtConfig};
 pub use builtins::{BUILT_INS, BuiltinGroup, Profile, has_built_in};
@@ -42,9 +43,10 @@ pub use parse::{
 };
 pub use pg_url::{PgTarget, PgTls, PgUrlFault};
 pub use problem::{Fault, FileFault, Origin, Problem, Problems};
-pub use raw::{Environment, GivenFlag, Sources, Warning};
+pub use raw::{Environment, GivenFlag, Sources};
 pub use store::{Access, Backend, PgConfig, StoreConfig};
 pub use values::Effective;
+pub use warning::Warning;
 
 /// Settings that were read without a problem.
 #[derive(Clone, Debug)]

@@ -127,6 +127,8 @@ pub enum Fault {
         /// The closest one that is.
         nearest: Option<String>,
     },
+    /// A key of an env file that is about another program.
+    ForeignKey,
     /// A flag at the end, or before another flag, that needs a value.
     FlagWithoutValue,
     /// The same flag or key more than once.
@@ -174,6 +176,10 @@ impl fmt::Display for Fault {
             Self::Unknown {
                 nearest: Some(name),
             } => write!(formatter, "is unknown; did you mean {name}?"),
+            Self::ForeignKey => formatter.write_str(
+                "is no setting of dynamic-mcp, and this file may hold nothing else: keep it in \
+                 another one, or name a file of settings with --env-file",
+            ),
             Self::FlagWithoutValue => formatter.write_str("needs a value"),
             Self::GivenTwice => formatter.write_str("is given twice"),
             Self::BothForms => formatter

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use crate::base::secret::Secret;
 
 use super::env_file;
-use super::files::Files;
+use super::files::{Files, LoadedFile};
 use super::nearest::nearest;
 use super::problem::{Fault, FileFault, Origin, Problem, Problems, visible};
 use super::settings::{self, Form, SETTINGS, Setting};
+use super::warning::Warning;
 
 /// A flag of the command line that is about a setting, or about nothing we know.
 #[derive(Clone, Debug)]
@@ -93,48 +94,6 @@ impl fmt::Debug for Sources<'_> {
     }
 }
 
-/// What does not keep the program from starting, and should be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// A variable that looks like ours and is not.
-    UnknownVariable {
-        /// Its name.
-        name: String,
-        /// The closest one that is ours.
-        nearest: Option<String>,
-    },
-    /// A secret on the command line.
-    SecretInFlag(String),
-    /// An admin token that can be guessed.
-    ShortAdminToken,
-    /// Callers from outside, no authentication, no admin token.
-    NobodyIsAdmin,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownVariable { name, nearest } => {
-                write!(formatter, "{}: unknown variable, ignored", visible(name))?;
-                match nearest {
-                    Some(nearest) => write!(formatter, "; did you mean {nearest}?"),
-                    None => Ok(()),
-                }
-            }
-            Self::SecretInFlag(flag) => write!(
-                formatter,
-                "{flag}: other users can read it in the list of processes; use {flag}-file"
-            ),
-            Self::ShortAdminToken => formatter
-                .write_str("MCP_ADMIN_TOKEN: shorter than 16 characters, so it can be guessed"),
-            Self::NobodyIsAdmin => formatter.write_str(
-                "MCP_ADMIN_TOKEN: not given, and without authentication callers from outside \
-                 are never admins: nobody can change tools",
-            ),
-        }
-    }
-}
-
 /// More unknown variables than this are not worth a line each.
 const MAX_UNKNOWN_VARIABLES: usize = 20;
 
@@ -163,9 +122,10 @@ pub(super) fn gather(
     layers.push(file);
     let mut given = BTreeMap::new();
     for setting in SETTINGS {
-        match resolve(setting, &layers, sources.files) {
+        match resolve(setting, &layers, sources.files, warnings) {
             Ok(None) => {}
             Ok(found) => {
+                warn_of_token_file(setting, found.as_ref(), sources.files, warnings);
                 given.insert(setting.key, found);
             }
             Err((fault, origin)) => {
@@ -293,8 +253,11 @@ fn read_env_file(path: &str, text: &str, problems: &mut Problems) -> Layer {
         };
         let fail = |fault| Problem::new(found.key, fault).at(origin(found.line, None));
         let Some((setting, _)) = settings::by_variable(found.key) else {
-            let nearest = nearest(found.key, settings::variables());
-            problems.push(fail(Fault::Unknown { nearest }));
+            let fault = match nearest(found.key, settings::variables()) {
+                None if !found.key.starts_with("MCP_") => Fault::ForeignKey,
+                nearest => Fault::Unknown { nearest },
+            };
+            problems.push(fail(fault));
             continue;
         };
         let by = (found.key != setting.key).then(|| found.key.to_owned());
@@ -311,22 +274,24 @@ fn resolve(
     setting: &'static Setting,
     layers: &[Layer],
     files: &dyn Files,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Option<Given>, (Fault, Origin)> {
     let value = layers.iter().find_map(|layer| {
         let aliased = || layer.get(setting.alias?);
         layer.get(setting.key).or_else(aliased)
     });
     let file_key = setting.file_key();
-    let file = file_key.and_then(|key| layers.iter().find_map(|layer| layer.get(&key)));
+    let file = file_key.as_ref();
+    let file = file.and_then(|key| layers.iter().find_map(|layer| layer.get(key)));
     let (text, origin) = match (value, file) {
         (None, None) => return Ok(None),
         (Some((_, origin)), Some(_)) => return Err((Fault::BothForms, origin.clone())),
         (Some(found), None) | (None, Some(found)) => found,
     };
     let text = text.as_ref().ok_or((Fault::NotUtf8, origin.clone()))?;
-    let text = match file {
+    let text = match file_key.filter(|_| file.is_some()) {
         None => Ok(text.clone()),
-        Some(_) => load_secret(text.reveal(), files),
+        Some(key) => load_secret(&key, text.reveal(), files, warnings),
     };
     let origin = origin.clone();
     match text {
@@ -336,14 +301,47 @@ fn resolve(
 }
 
 /// The content of a secret's file, without the newline that editors leave at its end.
-fn load_secret(path: &str, files: &dyn Files) -> Result<Secret, Fault> {
+fn load_secret(
+    key: &str,
+    path: &str,
+    files: &dyn Files,
+    warnings: &mut Vec<Warning>,
+) -> Result<Secret, Fault> {
     if path.is_empty() {
         return Err(Fault::Empty {
             allowed: "the path of a file".to_owned(),
         });
     }
     let loaded = files.load(Path::new(path)).map_err(Fault::File)?;
+    warn_of_readable(key, path, &loaded, warnings);
     let text = loaded.text.reveal();
     let line = text.strip_suffix('\n').unwrap_or(text);
     Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+/// Containers' secrets are mounted there, readable by every user of the container.
+const MOUNTED_SECRETS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+
+fn warn_of_readable(key: &str, path: &str, loaded: &LoadedFile, warnings: &mut Vec<Warning>) {
+    let mounted = MOUNTED_SECRETS
+        .iter()
+        .any(|folder| Path::new(path).starts_with(folder));
+    if loaded.readable_by_all && !mounted {
+        let (key, path) = (key.to_owned(), visible(path));
+        warnings.push(Warning::ReadableSecret { key, path });
+    }
+}
+
+/// The same of a token that is read from its file when it is used; trouble with it shows then.
+fn warn_of_token_file(
+    setting: &Setting,
+    given: Option<&Given>,
+    files: &dyn Files,
+    warnings: &mut Vec<Warning>,
+) {
+    if let Some(given) = given.filter(|_| setting.key.ends_with("_TOKEN_FILE"))
+        && let Ok(loaded) = files.load(Path::new(given.text.reveal()))
+    {
+        warn_of_readable(setting.key, given.text.reveal(), &loaded, warnings);
+    }
 }

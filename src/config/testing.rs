@@ -55,6 +55,7 @@ impl Files for Memory {
         let text = path.to_str().and_then(|path| self.0.get(path));
         Ok(LoadedFile {
             text: Secret::new(text.ok_or(FileFault::Missing)?),
+            readable_by_all: false,
             writable_by_others: false,
             foreign_owner: false,
         })

@@ -11,8 +11,9 @@ use crate::base::secret::Secret;
 
 use super::kind::{Misfit, Value};
 use super::problem::{Fault, Origin, Problem, Problems};
-use super::raw::{Given, Warning};
+use super::raw::Given;
 use super::settings::{Fallback, SETTINGS, Setting};
+use super::warning::Warning;
 
 /// One setting as it takes effect.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,11 @@ use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use super::DockerError;
 use super::credentials::{load_credentials, secure};
+use super::resolve::Resolver;
 use crate::base::deadline::{Deadline, Deadlined, TimedSocket};
 use crate::base::tls::TlsStream;
 use crate::config::DaemonAddress;
 
-/// Most addresses of one host that are tried.
-const MAX_ADDRESSES: usize = 8;
 /// When the kernel first asks a silent peer whether it is still there: parked containers' streams
 /// are silent for minutes, and what stands between forgets such connections.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -28,6 +27,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Road {
     address: DaemonAddress,
+    resolver: Resolver,
     /// Below it other daemons' sockets are looked for, to name them when this one is missing.
     home: Option<PathBuf>,
     /// Read when it is first needed.
@@ -38,6 +38,7 @@ impl Road {
     pub(super) fn new(address: DaemonAddress, home: Option<PathBuf>) -> Self {
         Self {
             address,
+            resolver: Resolver::default(),
             home,
             credentials: Mutex::new(None),
         }
@@ -54,7 +55,7 @@ impl Road {
                 // Before anybody is asked: what is missing here is missing however the daemon is.
                 let credentials = tls.as_deref().map(|folder| self.credentials(folder));
                 let credentials = credentials.transpose()?;
-                let stream = connect_tcp(host, *port, deadline)?;
+                let stream = connect_tcp(&self.resolver, host, *port, deadline)?;
                 let socket = Deadlined::new(stream, deadline);
                 Ok(Socket(match credentials {
                     None => Box::new(socket),
@@ -96,10 +97,18 @@ fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
 }
 
 /// Tries every address of the host, each with an equal share of the time that is left.
-fn connect_tcp(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, DockerError> {
+fn connect_tcp(
+    resolver: &Resolver,
+    host: &str,
+    port: u16,
+    deadline: Deadline,
+) -> Result<TcpStream, DockerError> {
     let unknown = || DockerError::HostUnknown(host.to_owned());
-    let addresses = (host, port).to_socket_addrs().map_err(|_| unknown())?;
-    let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).collect();
+    let addresses = match resolver.resolve(host, port, deadline) {
+        Ok(addresses) => addresses,
+        Err(io::ErrorKind::NotFound) => return Err(unknown()),
+        Err(kind) => return Err(DockerError::from_io(kind.into())),
+    };
     let mut refused = unknown();
     for (untried, address) in (1..=addresses.len()).rev().zip(&addresses) {
         let left = deadline.remaining().ok_or(DockerError::TimedOut)?;

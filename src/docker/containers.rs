@@ -14,6 +14,10 @@ pub struct Container {
     pub id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// `sha256:…` of the image that it was made of.
+    pub image_id: String,
+    /// When the daemon made it, in seconds since the Unix epoch.
+    pub created: u64,
     /// Whether it runs now, also where it is paused.
     pub is_running: bool,
     /// Whether it ran, and has ended.
@@ -185,6 +189,11 @@ fn listed_container(entry: &Value) -> Result<Container, DockerError> {
     Ok(Container {
         id: text_field(entry, "Id")?,
         labels,
+        image_id: text_field(entry, "ImageID")?,
+        created: entry
+            .get("Created")
+            .and_then(Value::as_u64)
+            .unwrap_or_default(),
         is_running: matches!(state, Some("running" | "paused")),
         has_ended: matches!(state, Some("exited" | "dead")),
     })

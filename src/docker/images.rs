@@ -21,6 +21,8 @@ pub struct Image {
     pub id: String,
     /// The user its author chose, as written; empty for root.
     pub user: String,
+    /// Folders for which the daemon makes volumes of its own (`VOLUME`).
+    pub volumes: Vec<String>,
     /// `sha256:…` of its manifest, where an image registry gave it one.
     pub digest: Option<String>,
 }
@@ -65,9 +67,12 @@ impl Daemon {
             .pointer("/Config/User")
             .and_then(Value::as_str)
             .unwrap_or_default();
+        let volumes = found.pointer("/Config/Volumes").and_then(Value::as_object);
+        let volumes = volumes.into_iter().flat_map(|volumes| volumes.keys());
         Ok(Some(Image {
             id: text_field(&found, "Id")?,
             user: user.to_owned(),
+            volumes: volumes.cloned().collect(),
             digest: manifest_digest(&found, image),
         }))
     }

@@ -12,6 +12,7 @@ mod credentials;
 mod error;
 mod exec;
 mod images;
+mod resolve;
 mod system;
 mod version;
 

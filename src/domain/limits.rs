@@ -186,6 +186,8 @@ fn invalid(path: impl Into<String>, rule: impl Into<String>) -> InvalidField {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn definition() -> Definition {
@@ -198,6 +200,7 @@ mod tests {
             input_schema: None,
             output_schema: None,
             annotations: None,
+            requires_client_capabilities: BTreeSet::new(),
             code: "return 1".into(),
             enabled: true,
         }

@@ -1,5 +1,6 @@
 //! The words of the product as plain types: tools, images, dependencies, limits, failures. No I/O.
 
+pub mod asking;
 pub mod failure;
 pub mod image;
 pub mod json;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::asking::{Answer, Ask};
 use super::failure::Failure;
 use super::image::{ImageRef, UsedImage};
 use super::json::JsonText;
@@ -33,6 +34,8 @@ pub enum Returned {
     Value(JsonText),
     /// MCP content blocks made by `ctx.content([...])`: a JSON array, not yet checked.
     Content(JsonText),
+    /// Nothing yet: the code waits for what [`Observer::ask`] answered with [`Answer::Later`].
+    Waiting,
 }
 
 /// How a run ended.
@@ -52,11 +55,8 @@ pub trait Observer {
     fn log(&mut self, level: &str, data: &JsonText);
     /// `ctx.progress(done, total?, message?)`.
     fn progress(&mut self, done: f64, total: Option<f64>, message: Option<&str>);
-    /// `ctx.elicit`, `ctx.sample`, `ctx.listRoots`: the answer, or why there is none.
-    ///
-    /// # Errors
-    /// The text becomes the message of the error that the code sees.
-    fn ask(&mut self, kind: &str, key: &str, params: &JsonText) -> Result<JsonText, String>;
+    /// `ctx.elicit`, `ctx.sample`, `ctx.listRoots`.
+    fn ask(&mut self, ask: Ask) -> Answer;
 }
 
 /// A shared flag that ends a run early: its own, or its parent's.

@@ -1,11 +1,13 @@
 //! A dynamic tool: its definition, the limits on each field (contract, section 4), its stored
 //! record.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::asking::ClientCapability;
 use super::json::JsonText;
 
 /// A tool's name: `^[a-zA-Z][a-zA-Z0-9._:-]{2,63}$`.
@@ -123,6 +125,9 @@ pub struct Definition {
     /// MCP tool annotations, passed through to clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<JsonText>,
+    /// What a client must have declared to be able to call it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub requires_client_capabilities: BTreeSet<ClientCapability>,
     /// Body of `async function run(args, ctx)`; 1 to 200,000 characters.
     pub code: Arc<str>,
     /// Whether clients see it and may call it.

@@ -45,6 +45,8 @@ pub struct Variables {
     pub image_id: String,
     /// From the image.
     pub user: User,
+    /// The image's `VOLUME`s: disk of the host, without any limit, were they not covered.
+    pub volumes: Vec<String>,
     /// Bytes of memory, swap included.
     pub memory_bytes: u64,
     /// Billionths of a processor.
@@ -83,6 +85,10 @@ pub fn container_spec(variables: &Variables) -> Value {
         format!("mode=0700,uid={uid},gid={gid}")
     };
     let tmpfs = |megabytes: u32| format!("rw,noexec,nosuid,nodev,size={megabytes}m,{owner}");
+    let volumes = variables.volumes.iter().filter(|path| *path != LAYERS);
+    let mut folders: BTreeMap<&str, String> =
+        volumes.map(|path| (path.as_str(), tmpfs(64))).collect();
+    folders.extend([("/tmp", tmpfs(64)), ("/workspace", tmpfs(256))]);
     let layers = json!({
         "Type": "volume",
         "Source": variables.layers_volume,
@@ -121,7 +127,7 @@ pub fn container_spec(variables: &Variables) -> Value {
             "OomScoreAdj": 500,
             "IpcMode": "none",
             "Init": true,
-            "Tmpfs": { "/tmp": tmpfs(64), "/workspace": tmpfs(256) },
+            "Tmpfs": folders,
             "Mounts": [layers],
             "Ulimits": [
                 { "Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES },
@@ -146,6 +152,7 @@ mod tests {
         Variables {
             image_id: "sha256:0123".to_owned(),
             user: User::DEFAULT,
+            volumes: Vec::new(),
             memory_bytes: 512 << 20,
             nano_cpus: 1_000_000_000,
             is_podman,
@@ -163,6 +170,17 @@ mod tests {
         let golden = include_str!("../../tests/golden/container_spec.json");
         let golden: Value = serde_json::from_str(golden).unwrap();
         assert_eq!(spec, golden, "{spec:#}");
+    }
+
+    #[test]
+    fn volumes_of_images_are_covered() {
+        let mut with = variables(false);
+        with.volumes = ["/data", "/tmp", "/layers"].map(str::to_owned).into();
+        let mut spec = container_spec(&with);
+        let folders = spec["HostConfig"]["Tmpfs"].as_object_mut().unwrap();
+        let data = folders.remove("/data").unwrap();
+        assert_eq!(data, folders["/tmp"]);
+        assert_eq!(spec, container_spec(&variables(false)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::frames::{ClaimedKind, Done, FrameReader, FromRunner, ToRunner};
 use crate::base::deadline::Deadline;
 use crate::base::ids::random_hex;
 use crate::base::text::{Tail, clip};
+use crate::domain::asking::{Answer, Ask};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::run::{Cancel, Ended, Job, Observer, Returned};
 
@@ -106,6 +107,7 @@ pub(super) fn converse(
         drained: 0,
         finished: false,
         aborted: false,
+        owes_answers: false,
         layer_unseen: layer.is_some(),
     };
     conversation.run(job, layer, cancel, observer)
@@ -123,6 +125,8 @@ struct Conversation<'a> {
     finished: bool,
     /// Whether the runner was told of a cancellation.
     aborted: bool,
+    /// Whether the code asked what is not answered in this run.
+    owes_answers: bool,
     /// Whether the runner has still to say that the job's layer is there.
     layer_unseen: bool,
 }
@@ -290,12 +294,16 @@ impl Conversation<'_> {
                 key,
                 params,
             } => {
-                let answer = observer.ask(&kind, &key, &params);
-                let frame = ToRunner::Answer {
-                    id,
-                    value: answer.as_ref().ok(),
-                    error: answer.as_ref().err().map(String::as_str),
+                let answer = observer.ask(Ask { kind, key, params });
+                let (value, error) = match &answer {
+                    Answer::Value(value) => (Some(value.text()), None),
+                    Answer::Refused(why) => (None, Some(why.as_str())),
+                    Answer::Later => {
+                        self.owes_answers = true;
+                        (None, None)
+                    }
                 };
+                let frame = ToRunner::Answer { id, value, error };
                 self.cell.send(&frame.encode(), self.deadline)?;
             }
             FromRunner::Ready { .. } | FromRunner::Checked { .. } | FromRunner::Layer(_) => {}
@@ -304,6 +312,9 @@ impl Conversation<'_> {
     }
 
     fn judge(&self, done: Done) -> Result<Returned, Failure> {
+        if done.waiting && self.owes_answers {
+            return Ok(Returned::Waiting);
+        }
         if done.ok {
             let (text, returned) = match (done.content, done.value) {
                 (Some(content), _) => (content.clone(), Returned::Content(content)),

@@ -20,6 +20,7 @@ use super::reaper::{Owners, reap};
 use super::sandboxes::{SandboxSettings, Sandboxes};
 use super::{Check, Engine};
 use crate::base::deadline::Deadline;
+use crate::base::text::counted;
 use crate::config::PullPolicy;
 use crate::docker::{Daemon, DockerError, Image};
 use crate::domain::failure::Failure;
@@ -228,7 +229,8 @@ impl Engine for DockerEngine {
         match reap(&self.forge.daemon, self.forge.owners.as_ref(), deadline) {
             Ok(reaped) => {
                 if reaped > 0 {
-                    log::info!("removed {reaped} containers that dead instances left behind");
+                    let reaped = counted(reaped, "container");
+                    log::info!("removed {reaped} that dead instances left behind");
                 }
                 reaped
             }
@@ -244,7 +246,8 @@ impl Engine for DockerEngine {
         self.checkers.clear();
         let left = making + self.layers.stop(deadline) + self.forge.disposal.finish(deadline);
         if left > 0 {
-            log::warn!("{left} containers are left to the next start");
+            let left = counted(left, "container");
+            log::warn!("left to the next start: {left}");
         }
         left
     }
@@ -262,6 +265,7 @@ impl ContainerForge {
         Variables {
             image_id: image.id.clone(),
             user: User::of_image(&image.user),
+            volumes: image.volumes.clone(),
             memory_bytes: self.settings.memory_bytes,
             nano_cpus: self.settings.nano_cpus,
             is_podman: self.daemon.is_podman(),

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::domain::asking::AskKind;
 use crate::domain::json::JsonText;
 
 /// What the server sends.
@@ -23,11 +24,12 @@ pub(super) enum ToRunner<'a> {
     },
     /// Code to compile and not to run.
     Check { nonce: &'a str, code: &'a str },
-    /// The answer to an `ask`.
+    /// The answer to an `ask`; neither a value nor an error where none comes in this run.
     Answer {
         id: u64,
+        /// JSON text, to be read as `args` are.
         #[serde(skip_serializing_if = "Option::is_none")]
-        value: Option<&'a JsonText>,
+        value: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
@@ -67,7 +69,7 @@ pub(super) enum FromRunner {
     },
     Ask {
         id: u64,
-        kind: String,
+        kind: AskKind,
         key: String,
         params: JsonText,
     },
@@ -82,6 +84,9 @@ pub(super) enum FromRunner {
 pub(super) struct Done {
     #[serde(default)]
     pub(super) ok: bool,
+    /// It waits for answers that do not come in this run.
+    #[serde(default)]
+    pub(super) waiting: bool,
     #[serde(default, deserialize_with = "present")]
     pub(super) value: Option<JsonText>,
     #[serde(default, deserialize_with = "present")]

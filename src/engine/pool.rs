@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::forge::{Forge, ReadyCell, Standing};
 use super::labels::Kind;
 use crate::base::deadline::Deadline;
+use crate::domain::failure::Failure;
 use crate::domain::image::ImageRef;
 
 /// Most images with a shelf; cells of others are made on the spot.
@@ -217,6 +218,7 @@ impl Shelves {
     /// or gone. One at a time: refilling never takes more than one call's worth of the machine.
     fn keep_full(&self, nudged: &Receiver<()>) {
         let mut pause = FIRST_PAUSE;
+        let mut trouble = String::new();
         let mut looked = Instant::now();
         while self.lock().is_some() {
             let waited = match self.shortest() {
@@ -226,11 +228,17 @@ impl Shelves {
                     waited.map(|()| std::thread::sleep(REFILL_PAUSE))
                 }
                 Some(image) => match self.make(&image) {
-                    true => {
+                    Ok(()) => {
                         pause = FIRST_PAUSE;
+                        trouble.clear();
                         Ok(())
                     }
-                    false => {
+                    Err(failure) => {
+                        // Trouble that lasts is told once; /readyz tells it all the time.
+                        if trouble != failure.message {
+                            trouble = failure.message;
+                            log::warn!("no sandbox could be parked for {image}: {trouble}");
+                        }
                         let waited = nudged.recv_timeout(pause);
                         pause = LONGEST_PAUSE.min(pause * 2);
                         waited
@@ -259,31 +267,20 @@ impl Shelves {
         }
     }
 
-    fn make(&self, image: &ImageRef) -> bool {
+    fn make(&self, image: &ImageRef) -> Result<(), Failure> {
         let began = Instant::now();
         let deadline = Deadline::after(MAKE_TIMEOUT);
         let kind = Kind::OneShot;
-        match self
+        let cell = self
             .forge
-            .make(Some(image), kind, "parked", LIFETIME, deadline)
-        {
-            Ok(cell) => {
-                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.refill_micros.fetch_add(micros, Ordering::Relaxed);
-                self.refills.fetch_add(1, Ordering::Relaxed);
-                let made_of = cell.image().map(|image| image.id.clone());
-                self.renew(image, made_of);
-                self.park(image, cell);
-                true
-            }
-            Err(failure) => {
-                log::warn!(
-                    "no sandbox could be parked for {image}: {}",
-                    failure.message
-                );
-                false
-            }
-        }
+            .make(Some(image), kind, "parked", LIFETIME, deadline)?;
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.refill_micros.fetch_add(micros, Ordering::Relaxed);
+        self.refills.fetch_add(1, Ordering::Relaxed);
+        let made_of = cell.image().map(|image| image.id.clone());
+        self.renew(image, made_of);
+        self.park(image, cell);
+        Ok(())
     }
 
     /// From now on the shelf is for cells of this id; those of another are dropped.

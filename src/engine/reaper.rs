@@ -1,6 +1,6 @@
 //! Removes what dead instances and expired runs left behind, and nothing else: a container goes
-//! only when its owner is provably dead, it has ended and nobody hears of its owner, or its own
-//! label says that its time is over.
+//! only when its labels were given to it when it was made, and its owner is provably dead, or its
+//! owner counts as dead and it has ended, or its own label says that its time is over.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,9 @@ use crate::docker::{Container, Daemon, DockerError};
 
 /// No server needs longer to start a sandbox: one that does not run then never will (again).
 const MAX_OPENING: Duration = Duration::from_secs(300);
+/// How far apart our clock and the daemon's may be, in seconds. What says that it was made longer
+/// before it was made has its labels from an image that one of ours was turned into.
+const MAX_CLOCK_SKEW_S: u64 = 3600;
 
 /// What is known of the instances whose containers may be on a daemon.
 pub trait Owners: Send + Sync {
@@ -42,11 +45,11 @@ pub(super) fn reap(
     let mut reaped = 0;
     let mut failed = None;
     for container in daemon.containers_with_label(OWNER, deadline)? {
-        let is_dead = |id: &str| {
-            (dead.contains(id) || owners.is_dead(id)) && (container.has_ended || !owners.may_err())
-        };
+        let may_live = owners.may_err() && !container.has_ended;
+        let is_dead = |id: &str| !may_live && (dead.contains(id) || owners.is_dead(id));
         if !is_doomed(&container, owners.own_id(), SystemTime::now(), &is_dead) {
-            left.extend(container.labels.get(OWNER).cloned());
+            let owner = container.labels.get(OWNER).filter(|_| may_live);
+            left.extend(owner.cloned());
             continue;
         }
         match daemon.remove_container(&container.id, deadline) {
@@ -75,6 +78,10 @@ fn is_doomed(
     };
     let now = unix_millis(now) / 1000;
     let seconds = |name| labels.get(name)?.parse::<u64>().ok();
+    let is_of_its_making = |created: u64| created.abs_diff(container.created) <= MAX_CLOCK_SKEW_S;
+    if !seconds(CREATED).is_some_and(is_of_its_making) {
+        return false;
+    }
     if seconds(EXPIRES).is_some_and(|expires| expires < now) {
         return true;
     }
@@ -96,6 +103,8 @@ mod tests {
         Container {
             id: "c".to_owned(),
             labels,
+            image_id: "sha256:01".to_owned(),
+            created: 1000,
             is_running,
             has_ended: !is_running,
         }
@@ -105,7 +114,7 @@ mod tests {
     fn only_the_dead_s_and_the_expired() {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
         let check = |owner: Option<&str>, expires: Option<&str>, doomed: bool| {
-            let mut labels = BTreeMap::new();
+            let mut labels = BTreeMap::from([(CREATED.to_owned(), "990".to_owned())]);
             if let Some(owner) = owner {
                 labels.insert(OWNER.to_owned(), owner.to_owned());
             }
@@ -124,6 +133,20 @@ mod tests {
         check(Some("me"), Some("2000"), false);
         check(Some("me"), Some("999"), true);
         check(None, Some("1"), false);
+    }
+
+    #[test]
+    fn labels_that_came_with_an_image_doom_nothing() {
+        let doomed = |created: Option<&str>| {
+            let own = [(OWNER, "dead"), (EXPIRES, "1001")].into_iter();
+            let labels = own.chain(created.map(|created| (CREATED, created)));
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let container = container(labels.collect(), true);
+            let now = UNIX_EPOCH + Duration::from_secs(90_000);
+            is_doomed(&container, "me", now, &|_| true)
+        };
+        assert!(doomed(Some("0")) && doomed(Some("4600")));
+        assert!(!doomed(Some("4601")) && !doomed(Some("x")) && !doomed(None));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 const {
   AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
   Boolean, Object, Promise, SharedArrayBuffer, String, SyntaxError, TypeError, process,
+  setImmediate,
 } = globalThis;
 const fs = require('fs');
 const vm = require('vm');
@@ -31,10 +32,13 @@ const { then } = Promise.prototype;
 const writeSync = fs.writeSync;
 const reallyExit = process.reallyExit.bind(process);
 const call = Function.prototype.call.bind(Function.prototype.call);
+const { pid } = process;
+const kill = process.kill.bind(process);
 
 const MAX_DEPTH = 128;
 const MAX_TEXT = 8192;
 const MAX_NOTE_BYTES = 65536;
+const NO_ROUTE = ['EAI_AGAIN', 'ENOTFOUND', 'ENETUNREACH'];
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
@@ -47,6 +51,12 @@ function writeLine(text) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
+}
+
+// Without the work of an orderly exit, which would compete with the result for the processors.
+function end() {
+  try { kill(pid, 'SIGKILL'); } catch {}
+  reallyExit(0);
 }
 
 function first(text) {
@@ -72,7 +82,9 @@ function isMereFunction(code) {
   const parses = text => {
     try { return Boolean(new vm.Script(text)); } catch { return false; }
   };
-  const alone = code.replace(/[;\s]*$/, '');
+  let end = code.length;
+  while (end > 0 && /[;\s]/.test(code[end - 1])) end -= 1;
+  const alone = code.slice(0, end);
   // No operator takes an arrow function, and no assignment a function; but what is made with one.
   return parses('(' + alone + '\n)') && !parses(start[1] ? '(' + alone + '\n= 0)' : '(!' + alone + '\n)');
 }
@@ -247,13 +259,33 @@ function isError(value) {
   try { return types.isNativeError(value) || value instanceof Error; } catch { return false; }
 }
 
+// What an error such as that of a failed `fetch` does not say itself.
+function behind(thrown) {
+  const { cause } = thrown;
+  const notes = [];
+  if (isError(cause)) notes.push('cause: ' + (cause.message || cause.code || cause.name));
+  const code = String((isError(cause) ? cause : thrown).code);
+  if (NO_ROUTE.includes(code) && !hasNetwork()) notes.push('tools have no network');
+  return notes.length > 0 ? ' (' + notes.join('; ') + ')' : '';
+}
+
+function hasNetwork() {
+  try {
+    const all = requireHere('os').networkInterfaces();
+    return keys(all).some(name => all[name].some(address => !address.internal));
+  } catch {
+    return false;
+  }
+}
+
 function describeThrown(thrown) {
   if (!isError(thrown)) {
     return { message: first(guarded(() => thrown, 'a value that has no text')) };
   }
   const message = guarded(() => thrown.message, '');
   const name = guarded(() => thrown.name, 'Error');
-  const found = { message: first(name === 'Error' && message ? message : name + (message ? ': ' + message : '')) };
+  const said = name === 'Error' && message ? message : name + (message ? ': ' + message : '');
+  const found = { message: first(said + guarded(() => behind(thrown), '')) };
   const frames = guarded(() => thrown.stack, '').split('\n').filter(line => /^\s+at /.test(line));
   const at = frames.map(line => /[ (]tool\.js:(\d+):(\d+)\)?$/.exec(line)).find(Boolean);
   if (at && Number(at[1]) > 2) {
@@ -269,9 +301,12 @@ class Content {
   constructor(blocks) { this.blocks = blocks; }
 }
 
-function runJob(job) {
+// In brackets, so that it is compiled at once and not when the job is there.
+const runJob = (function (job) {
   const { nonce } = job;
   const asked = new Map();
+  let asks = 0;
+  let waits = false;
   let finished = false;
 
   const send = body => { if (!finished) writeLine(nonce + ' ' + body); };
@@ -279,7 +314,7 @@ function runJob(job) {
     // On a line of its own, whatever the code may have written to this descriptor.
     if (!finished) writeLine('\n' + nonce + ' {"done":' + body + '}');
     finished = true;
-    reallyExit(0);
+    end();
   };
   const fail = (kind, found) => finish(stringify({
     __proto__: null, kind, message: found.message, line: found.line, column: found.column,
@@ -299,7 +334,7 @@ function runJob(job) {
   const ask = (kind, key, params) => new Promise((resolve, reject) => {
     if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
     const body = ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params);
-    const id = asked.size + 1;
+    const id = ++asks;
     asked.set(id, { resolve, reject });
     listener.ref();
     send('{"ask":{"id":' + id + body + '}}');
@@ -329,10 +364,15 @@ function runJob(job) {
     if (frame.abort) abort.abort(new Error('the call was cancelled'));
     const waiting = frame.answer && asked.get(frame.answer.id);
     if (!waiting) return;
-    const { value, error } = frame.answer;
-    if (error === undefined) waiting.resolve(value); else waiting.reject(new Error(error));
-    waiting.answered = true;
-    if ([...asked.values()].every(one => one.answered)) listener.unref();
+    const { id, value, error } = frame.answer;
+    asked.delete(id);
+    if (error !== undefined) waiting.reject(new Error(error));
+    else if (value !== undefined) waiting.resolve(parse(value));
+    else waits = true;
+    if (asked.size > 0) return;
+    listener.unref();
+    // Whoever was answered goes on first, and may ask more: all of it is asked at once.
+    if (waits) setImmediate(() => { if (asked.size === 0) finish('{"waiting":true}'); });
   });
   listener.unref();
 
@@ -366,7 +406,7 @@ function runJob(job) {
   const require = job.layer ? createRequire(job.layer + '/tool.js') : requireHere;
   const args = job.args === undefined ? {} : parse(job.args);
   call(then, run(args, ctx, require), succeed, threw);
-}
+});
 
 // ---- checking --------------------------------------------------------------------------------
 
@@ -416,12 +456,18 @@ function openInlet(Socket, hear) {
   return inlet.on('end', gone).on('close', gone).on('error', gone);
 }
 
+// Whether the job is there, and whether what came behind it is in a message.
+const begun = new Int32Array(new SharedArrayBuffer(4));
+const WITH_REST = 2;
+
 const inlet = openInlet(Socket, splitter((line, rest) => {
   const frame = parse(line);
   if (frame.check) check(frame.check);
   if (!frame.job) return false;
   inlet.pause();
-  listener.postMessage(from(rest));
+  if (rest.length > 0) listener.postMessage(from(rest));
+  Atomics.store(begun, 0, rest.length > 0 ? WITH_REST : 1);
+  Atomics.notify(begun, 0);
   runJob(frame.job);
   return true;
 }));
@@ -430,17 +476,20 @@ writeLine(stringify({ ready: { node: process.versions.node } }));
 // What follows costs time that nobody waits for, unless the job is there already.
 
 // From the job on, the listener has the way in, on a thread of its own: when the server goes away, so
-// does this process, whatever the author's code is doing.
+// does this process, whatever the author's code is doing. It sleeps until then: waking it costs less
+// than a message.
 const listener = new Worker(`
-  const { parentPort } = require('worker_threads');
+  const { parentPort, receiveMessageOnPort, workerData: begun } = require('worker_threads');
   const hear = (${splitter})(line => { parentPort.postMessage(line); });
   const inlet = (${openInlet})(require('net').Socket, hear).pause();
-  parentPort.once('message', rest => {
-    hear(Buffer.from(rest));
-    inlet.resume();
-  });
-`, { eval: true, stdin: false, env: {}, execArgv: [] });
+  Atomics.wait(begun, 0, 0);
+  if (begun[0] === ${WITH_REST}) hear(Buffer.from(receiveMessageOnPort(parentPort).message));
+  inlet.resume();
+`, { workerData: begun, eval: true, stdin: false, env: {}, execArgv: [] });
 const abort = new AbortController();
 const requireHere = createRequire('/workspace/tool.js');
+// First uses are slow, of a regular expression the second, too.
+inlet.pause().resume();
+for (const code of ['return 1', 'return 2', 'return [3]']) compile(code);
 toJson({ a: ['b', 1] }, 64);
 }

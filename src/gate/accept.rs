@@ -4,7 +4,7 @@ use super::answer::{Body, Ends, Refusal};
 use super::connection::{Client, Standing, State};
 use super::event_loop::EventLoop;
 use super::inbox::Phase;
-use super::{Head, Listen};
+use super::{Listen, Route};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::fs::File;
@@ -25,7 +25,7 @@ const MAX_TURNED_AWAY: usize = 64;
 #[derive(Debug)]
 pub(super) struct Door {
     listener: TcpListener,
-    route: fn(&Head) -> usize,
+    route: Route,
     spare_connections: usize,
     /// In the list of what is to be looked at again.
     pub(super) scheduled: bool,
@@ -73,7 +73,7 @@ impl EventLoop {
             match door.listener.accept() {
                 Ok((stream, address)) => {
                     door.paused = false;
-                    let (route, spare) = (door.route, door.spare_connections);
+                    let (route, spare) = (door.route.clone(), door.spare_connections);
                     self.admit_client(stream, address.ip().to_canonical(), route, spare);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -131,7 +131,7 @@ impl EventLoop {
         &mut self,
         mut stream: TcpStream,
         address: std::net::IpAddr,
-        route: fn(&Head) -> usize,
+        route: Route,
         spare: usize,
     ) {
         self.counters

@@ -5,6 +5,7 @@ use super::counters::{Counters, Held};
 use super::response::{AnswerRelay, Asked};
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -58,28 +59,41 @@ struct Link {
     exchange: Option<Exchange>,
 }
 
-/// A request on its way and the answer coming back.
+/// What is on its way and the answers coming back.
 #[derive(Debug)]
 struct Exchange {
-    purpose: Purpose,
+    /// For a connection that is being warmed: by when at the latest.
+    warming: Option<Instant>,
     head: Vec<u8>,
     body: Vec<u8>,
     sent: usize,
-    relay: AnswerRelay,
+    /// In the order in which they come.
+    awaited: VecDeque<Awaited>,
 }
 
-/// What an exchange is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To warm the connection, at the latest by then.
-    Warming(Instant),
-    /// For a client, who may be gone by now.
-    Client(Token),
+/// An answer of a private server, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// Whom it is for, who may be gone by now; nobody where the connection is being warmed.
+    pub(super) client: Option<Token>,
+    pub(super) relay: AnswerRelay,
+    /// Something of it was delivered.
+    pub(super) begun: bool,
+}
+
+impl Awaited {
+    pub(super) fn new(client: Option<Token>, asked: Asked) -> Self {
+        Self {
+            client,
+            relay: AnswerRelay::new(asked),
+            begun: false,
+        }
+    }
 }
 
 impl Exchange {
     fn is_over(&self) -> bool {
-        self.relay.is_done() && self.sent == self.head.len() + self.body.len()
+        self.awaited.is_empty() && self.sent == self.head.len() + self.body.len()
     }
 }
 
@@ -112,14 +126,16 @@ impl Backend {
             head_only: false,
             is_http_10: false,
         };
-        let purpose = Purpose::Warming(deadline);
         self.begin(
-            purpose,
-            asked,
-            WARMING_REQUEST.to_vec(),
-            Vec::new(),
+            [Awaited::new(None, asked)].into(),
+            (WARMING_REQUEST.to_vec(), Vec::new()),
             registry,
-        )
+        )?;
+        let exchange = self.link.as_mut().and_then(|link| link.exchange.as_mut());
+        if let Some(exchange) = exchange {
+            exchange.warming = Some(deadline);
+        }
+        Ok(())
     }
 
     /// Closes the connection; a private server notices when it next reads or writes.
@@ -133,36 +149,28 @@ impl Backend {
         self.link.is_none()
     }
 
-    /// What the current exchange is for.
-    pub(super) fn purpose(&self) -> Option<Purpose> {
-        let exchange = self.link.as_ref()?.exchange.as_ref()?;
-        Some(exchange.purpose)
+    /// By when the connection must be warm, if it is being warmed.
+    pub(super) fn warming(&self) -> Option<Instant> {
+        self.link.as_ref()?.exchange.as_ref()?.warming
     }
 
-    /// Whether an exchange is open whose answer has not begun.
-    pub(super) fn awaits_head(&self) -> bool {
-        let exchange = self.link.as_ref().and_then(|link| link.exchange.as_ref());
-        exchange.is_some_and(|exchange| exchange.relay.awaits_head())
-    }
-
-    /// Starts an exchange on an idle connection and sends what the socket takes.
+    /// Starts an exchange on an idle connection and sends what the socket takes of `head` and
+    /// `body`.
     pub(super) fn begin(
         &mut self,
-        purpose: Purpose,
-        asked: Asked,
-        head: Vec<u8>,
-        body: Vec<u8>,
+        awaited: VecDeque<Awaited>,
+        (head, body): (Vec<u8>, Vec<u8>),
         registry: &Registry,
     ) -> io::Result<()> {
         let Some(link) = &mut self.link else {
             return Err(ErrorKind::NotConnected.into());
         };
         link.exchange = Some(Exchange {
-            purpose,
+            warming: None,
             head,
             body,
             sent: 0,
-            relay: AnswerRelay::new(asked),
+            awaited,
         });
         self.flush(registry)
     }
@@ -212,21 +220,16 @@ impl Backend {
         }
     }
 
-    /// The relay of the current exchange.
-    pub(super) fn relay(&mut self) -> Option<&mut AnswerRelay> {
+    /// The answers that are still to come.
+    pub(super) fn awaited(&mut self) -> Option<&mut VecDeque<Awaited>> {
         let exchange = self.link.as_mut()?.exchange.as_mut()?;
-        Some(&mut exchange.relay)
+        Some(&mut exchange.awaited)
     }
 
-    /// Ends the exchange if request and answer are through; true when the connection is free.
+    /// Ends the exchange if requests and answers are through; true when that frees the connection.
     pub(super) fn finish(&mut self) -> bool {
-        let Some(link) = &mut self.link else {
-            return false;
-        };
-        if link.exchange.as_ref().is_some_and(Exchange::is_over) {
-            link.exchange = None;
-        }
-        link.exchange.is_none()
+        let exchange = self.link.as_mut().map(|link| &mut link.exchange);
+        exchange.is_some_and(|exchange| exchange.take_if(|open| open.is_over()).is_some())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One client connection: its socket, what it sent, what it has yet to get, its deadlines. What
 //! happens to its requests is decided in `relay`.
 
+use super::Route;
 use super::answer::{Body, Ends};
 use super::counters::{Counters, Held};
 use super::head::Head;
@@ -65,7 +66,7 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     pub(super) standing: Standing,
     /// The lane of a request, by the listener it came to.
-    pub(super) route: fn(&Head) -> usize,
+    pub(super) route: Route,
     pub(super) inbox: Inbox,
     pub(super) state: State,
     /// When the current state has lasted too long.
@@ -94,7 +95,7 @@ impl Client {
         stream: TcpStream,
         address: IpAddr,
         standing: Standing,
-        route: fn(&Head) -> usize,
+        route: Route,
         counters: &Arc<Counters>,
     ) -> Self {
         Self {

@@ -3,7 +3,7 @@
 
 use super::accept::{Door, Reserve};
 use super::answer::Refusal;
-use super::backend::{Backend, Purpose, SocketFile};
+use super::backend::{Backend, SocketFile};
 use super::connection::{Client, State};
 use super::counters::Counters;
 use super::inbox::Phase;
@@ -102,7 +102,7 @@ impl EventLoop {
                     .clone()
                     .map(|place| Backend::new(index, Token(FIRST_BACKEND + place), &counters)),
             );
-            tables.push(LaneTable::new(socket, index, places, &counters));
+            tables.push(LaneTable::new(socket, lane.batch, index, places, &counters));
         }
         let now = Instant::now();
         let event_loop = Self {
@@ -148,6 +148,7 @@ impl EventLoop {
             for token in std::mem::take(&mut self.again) {
                 self.look_again(token);
             }
+            self.dispatch_batches();
             if self.now >= self.next_sweep {
                 self.sweep();
             }
@@ -259,7 +260,8 @@ impl EventLoop {
     /// Everything that is due by the clock.
     fn sweep(&mut self) {
         self.next_sweep = self.now + SWEEP_INTERVAL;
-        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= self.now);
+        let now = self.now;
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let draining = self.stage != Stage::Serving;
         let late: Vec<Token> = self
             .clients
@@ -275,9 +277,8 @@ impl EventLoop {
         }
         for place in 0..self.backends.len() {
             let backend = self.backends.get(place);
-            let purpose = backend.and_then(Backend::purpose);
-            if matches!(purpose, Some(Purpose::Warming(deadline)) if deadline <= self.now) {
-                self.lose_backend(place, false, "it did not answer the first request");
+            if due(backend.and_then(Backend::warming)) {
+                self.lose_backend(place, "it did not answer the first request");
             }
         }
         for lane in 0..self.lanes.len() {

@@ -77,6 +77,14 @@ impl Head {
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 
+    /// Names and values of the fields that are passed on.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let text = self.text(&(self.target.end..self.bytes.len()));
+        text.split("\r\n")
+            .skip(1)
+            .filter_map(|line| line.split_once(": "))
+    }
+
     fn text(&self, range: &Range<usize>) -> &str {
         let bytes = self.bytes.get(range.clone()).unwrap_or_default();
         str::from_utf8(bytes).unwrap_or_default()

@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(super) struct LaneTable {
     pub(super) socket: SocketFile,
+    /// Most requests in one exchange, if they are sent in batches.
+    pub(super) batch: Option<usize>,
     index: usize,
     /// Warm connections without a request, by index. The last used is taken first: its thread is
     /// awake.
@@ -27,12 +29,14 @@ pub(super) struct LaneTable {
 impl LaneTable {
     pub(super) fn new(
         socket: SocketFile,
+        batch: Option<usize>,
         index: usize,
         backends: impl Iterator<Item = usize>,
         counters: &Arc<Counters>,
     ) -> Self {
         Self {
             socket,
+            batch,
             index,
             free: Vec::new(),
             vacant: backends.collect(),

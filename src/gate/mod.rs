@@ -4,9 +4,9 @@
 //! threads are as many as their lanes have connections, however many clients there are.
 //!
 //! Only bytes and HTTP heads are known here: no routes, no JSON-RPC, no HTTP library but the head
-//! parser. The codecs (`head`, `chunked`, `inbox`, `response`, `answer`) are pure; sockets live in
-//! `connection`, `backend` and `accept`; `event_loop` waits and keeps the time, `clients` reads and
-//! refuses, `relay` moves complete requests and their answers.
+//! parser. The codecs (`head`, `chunked`, `inbox`, `batch`, `response`, `answer`) are pure; sockets
+//! live in `connection`, `backend` and `accept`; `event_loop` waits and keeps the time, `clients`
+//! reads and refuses, `relay` moves complete requests and their answers.
 //!
 //! ```text
 //!           accept              request complete          connection free
@@ -28,6 +28,9 @@
 //! (RFC 9112 §3.2.2). The first request on each private connection carries `X-Gate-Warming: 1` and
 //! may be answered with anything.
 //!
+//! A lane may take several requests at once ([`batch`]): fewer writes, reads and switches between
+//! threads for each. They are answered in their order, so none of them may have to wait.
+//!
 //! A client may shut its side after a request and still gets the answer, unless the request would
 //! have to wait: then nobody can tell it from one that has given up. An answer is read from its
 //! private server as fast as it comes and waits here for a slow client, never there.
@@ -35,6 +38,7 @@
 mod accept;
 mod answer;
 mod backend;
+pub mod batch;
 mod chunked;
 mod clients;
 mod connection;
@@ -73,8 +77,11 @@ pub struct Lane {
     /// Its Unix socket. The file may be unlinked once [`start`] has returned; lost connections are
     /// then made anew by way of `/proc/self/fd`.
     pub socket: PathBuf,
-    /// Connections to keep: as many requests as the server shall have at once.
+    /// Connections to keep: as many exchanges as the server shall have at once.
     pub backends: usize,
+    /// The most requests of one exchange, where those that wait at the same time are sent together
+    /// ([`batch`]): for requests that take no time. Elsewhere each is an exchange of its own.
+    pub batch: Option<usize>,
 }
 
 /// A public listener, and which lane its requests take.
@@ -82,10 +89,31 @@ pub struct Lane {
 pub struct Listen {
     /// Any bound listener; the gate sets its backlog and socket options.
     pub listener: TcpListener,
-    /// The index of the lane for a request; one that does not exist means the last.
-    pub route: fn(&Head) -> usize,
+    /// The lane of its requests.
+    pub route: Route,
     /// Connections that it still takes when as many are open as the limits allow.
     pub spare_connections: usize,
+}
+
+/// Chooses the lane of a request by its head; asked on the gate's thread, so it must not wait.
+#[derive(Clone)]
+pub struct Route(Arc<dyn Fn(&Head) -> usize + Send + Sync>);
+
+impl Route {
+    /// `choose` says the index of a lane; one that does not exist means the last.
+    pub fn new(choose: impl Fn(&Head) -> usize + Send + Sync + 'static) -> Self {
+        Self(Arc::new(choose))
+    }
+
+    fn choose(&self, head: &Head) -> usize {
+        (self.0)(head)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Route").finish_non_exhaustive()
+    }
 }
 
 /// Told the number of a request (its `X-Gate-Request`) whose client closed its side while a private

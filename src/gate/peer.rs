@@ -1,9 +1,9 @@
 //! Who is at the other end: the client's address behind trusted proxies, and how many connections
 //! an address has open. No sockets.
 
-use crate::base::address::AddressRange;
+use crate::base::address::{AddressRange, network};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// The address to hold responsible: the peer itself, or behind trusted proxies the last address in
 /// `forwarded` (the `X-Forwarded-For` fields in order) that is not one of them. What stands left of
@@ -33,7 +33,7 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
         .ok()
 }
 
-/// Connections by address; an IPv6 client owns a whole /64, so that is what is counted.
+/// Connections by network of one client.
 #[derive(Debug, Default)]
 pub(super) struct PeerTable {
     open: HashMap<IpAddr, usize>,
@@ -59,13 +59,6 @@ impl PeerTable {
                 self.open.remove(&network);
             }
         }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 

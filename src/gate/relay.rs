@@ -2,14 +2,21 @@
 //! a bounded piece of work and leaves the rest for the next round.
 
 use super::answer::{Ends, Refusal};
-use super::backend::Purpose;
+use super::backend::{Awaited, Backend};
+use super::batch;
 use super::connection::State;
 use super::event_loop::{EventLoop, Stage};
 use super::inbox::Request;
+use super::lane::LaneTable;
 use super::response::Asked;
 use mio::Token;
 use mio::event::Event;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
+
+/// Bytes from which on a batch takes no further request: all but the last body are copied.
+const BATCH_BYTES: usize = 64 * 1024;
 
 impl EventLoop {
     /// A complete request goes to a private server, into the queue, or back.
@@ -21,16 +28,18 @@ impl EventLoop {
         let Some(client) = self.clients.get_mut(&token) else {
             return;
         };
-        let index = (client.route)(&request.head).min(last_lane);
+        let index = client.route.choose(&request.head).min(last_lane);
         let Some(lane) = self.lanes.get_mut(index) else {
             return;
         };
         client.begin_request(&request.head, number);
-        if let Some(place) = lane.take() {
+        if lane.batch.is_none()
+            && let Some(place) = lane.take()
+        {
             client.state = State::Busy;
             client.recount();
-            self.hand_over(place, token, request);
-        } else if client.hung_up {
+            self.hand_over(place, vec![(token, request)]);
+        } else if client.hung_up && !lane.has_free() {
             self.drop_queued(token);
         } else if lane.queued() >= max_queue {
             self.refuse(token, Refusal::QueueFull.into());
@@ -41,37 +50,75 @@ impl EventLoop {
                 request: Box::new(request),
             };
             client.recount();
+            if lane.batch.is_some_and(|batch| lane.queued() >= batch) {
+                self.dispatch(index);
+            }
         }
     }
 
-    fn hand_over(&mut self, place: usize, token: Token, request: Request) {
+    /// Starts the exchange of these requests, of one where the lane takes no batches.
+    fn hand_over(&mut self, place: usize, requests: Vec<(Token, Request)>) {
         let Some(backend) = self.backends.get_mut(place) else {
             return;
         };
-        let asked = Asked {
-            head_only: request.head.method() == "HEAD",
-            is_http_10: request.head.is_http_10,
+        let lane = self.lanes.get(backend.lane);
+        let mut awaited = VecDeque::with_capacity(requests.len());
+        let mut messages = Vec::with_capacity(requests.len());
+        for (token, Request { head, body }) in requests {
+            let asked = Asked {
+                head_only: head.method() == "HEAD",
+                is_http_10: head.is_http_10,
+            };
+            awaited.push_back(Awaited::new(Some(token), asked));
+            let asking = self.clients.get(&token);
+            let asking = asking.and_then(|client| client.asked.as_ref());
+            let number = asking.map_or(0, |asked| asked.number);
+            messages.push((head.into_wire(number, body.len()), body));
+        }
+        let sent = match lane.and_then(|lane| lane.batch) {
+            Some(_) => batch::pack(messages),
+            None => messages.pop().unwrap_or_default(),
         };
-        let asking = self
-            .clients
-            .get(&token)
-            .and_then(|client| client.asked.as_ref());
-        let number = asking.map_or(0, |asked| asked.number);
-        let head = request.head.into_wire(number, request.body.len());
-        let purpose = Purpose::Client(token);
-        let registry = self.poll.registry();
-        if backend
-            .begin(purpose, asked, head, request.body, registry)
-            .is_err()
-        {
-            self.lose_backend(place, true, "it does not take requests");
+        if backend.begin(awaited, sent, self.poll.registry()).is_err() {
+            self.lose_backend(place, "it does not take requests");
+        }
+    }
+
+    /// Gives the requests that came in this round to the lanes that take several at once.
+    pub(super) fn dispatch_batches(&mut self) {
+        for index in 0..self.lanes.len() {
+            if self
+                .lanes
+                .get(index)
+                .is_some_and(|lane| lane.batch.is_some())
+            {
+                self.dispatch(index);
+            }
         }
     }
 
     /// Gives waiting requests to free connections.
     fn dispatch(&mut self, index: usize) {
-        while let Some(lane) = self.lanes.get_mut(index)
-            && lane.has_free()
+        loop {
+            let requests = self.next_requests(index);
+            let lane = self.lanes.get_mut(index);
+            if requests.is_empty() {
+                return;
+            }
+            if let Some(place) = lane.and_then(LaneTable::take) {
+                self.hand_over(place, requests);
+            }
+        }
+    }
+
+    /// The waiting requests that are next to be handed over, if a connection is free.
+    fn next_requests(&mut self, index: usize) -> Vec<(Token, Request)> {
+        let (mut requests, mut bytes) = (Vec::new(), 0);
+        let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.has_free()) else {
+            return requests;
+        };
+        while requests.len() < lane.batch.unwrap_or(1)
+            && bytes < BATCH_BYTES
             && let Some(token) = lane.dequeue()
         {
             let Some(client) = self.clients.get_mut(&token) else {
@@ -80,13 +127,13 @@ impl EventLoop {
             match std::mem::replace(&mut client.state, State::Busy) {
                 State::Queued { request, .. } => {
                     client.recount();
-                    if let Some(place) = lane.take() {
-                        self.hand_over(place, token, *request);
-                    }
+                    bytes += request.held_bytes();
+                    requests.push((token, *request));
                 }
                 other => client.state = other,
             }
         }
+        requests
     }
 
     pub(super) fn backend_event(&mut self, place: usize, event: &Event) {
@@ -95,8 +142,7 @@ impl EventLoop {
         };
         if event.is_writable() {
             if backend.flush(self.poll.registry()).is_err() {
-                let unanswered = backend.awaits_head();
-                return self.lose_backend(place, unanswered, "it stopped reading a request");
+                return self.lose_backend(place, "it stopped reading a request");
             }
             self.settle(place);
         }
@@ -111,39 +157,52 @@ impl EventLoop {
         let Some(backend) = self.backends.get_mut(place) else {
             return;
         };
-        let unanswered = backend.awaits_head();
         let (bytes, more) = match backend.read(&mut self.scratch) {
             Ok((0, _)) => return,
             Ok(read) => read,
-            Err(_) => return self.lose_backend(place, unanswered, "it closed the connection"),
+            Err(_) => return self.lose_backend(place, "it closed the connection"),
         };
-        let is_draining = self.stage != Stage::Serving;
-        let client = match backend.purpose() {
-            Some(Purpose::Client(token)) => Some(token),
-            _ => None,
-        };
-        let ends = client
-            .and_then(|token| self.clients.get(&token))
-            .is_some_and(|client| is_draining || client.ends == Ends::Connection);
-        self.transit.clear();
-        let input = self.scratch.get(..bytes).unwrap_or_default();
-        let Some(relay) = backend.relay() else {
-            return self.lose_backend(place, false, "it spoke unasked");
-        };
-        if relay.advance(input, ends, &mut self.transit).is_err() {
-            return self.lose_backend(place, unanswered, "its answer is not well-formed");
+        let mut used = 0;
+        while used < bytes {
+            match self.relay_answer(place, used..bytes) {
+                Ok(more) => used += more,
+                Err(why) => return self.lose_backend(place, why),
+            }
         }
-        let (is_done, more_is_near) = (relay.is_done(), relay.more_is_near());
-        if let Some(token) = client {
-            let last = unanswered && !relay.awaits_head() && ends;
-            self.deliver(token, is_done, more_is_near, last);
-        }
-        if is_done {
-            self.settle(place);
-        }
+        self.settle(place);
         if more {
             self.schedule_backend(place);
         }
+    }
+
+    /// Relays what one answer has of these bytes of the scratch, and says how much that is; else
+    /// why the connection is of no further use.
+    fn relay_answer(&mut self, place: usize, unused: Range<usize>) -> Result<usize, &'static str> {
+        let is_draining = self.stage != Stage::Serving;
+        let awaited = self.backends.get_mut(place).and_then(Backend::awaited);
+        let awaited = awaited.ok_or("it spoke unasked")?;
+        let is_only = awaited.len() == 1;
+        let answer = awaited.front_mut().ok_or("it spoke unasked")?;
+        let token = answer.client;
+        let client = token.and_then(|token| self.clients.get(&token));
+        let ends = client.is_some_and(|client| is_draining || client.ends == Ends::Connection);
+        let input = self.scratch.get(unused).unwrap_or_default();
+        self.transit.clear();
+        let used = answer.relay.advance(input, ends, &mut self.transit);
+        let used = used.map_err(|_| "its answer is not well-formed")?;
+        let (is_done, more_is_near) = (answer.relay.is_done(), answer.relay.more_is_near());
+        if is_done && is_only && used < input.len() {
+            return Err("it says more than it was asked");
+        }
+        let begins = !answer.begun && !answer.relay.awaits_head();
+        answer.begun |= begins;
+        if is_done {
+            awaited.pop_front();
+        }
+        if let Some(token) = token {
+            self.deliver(token, is_done, more_is_near, begins && ends);
+        }
+        Ok(used)
     }
 
     /// Sends the bytes in transit to a client, who may be gone.
@@ -175,27 +234,29 @@ impl EventLoop {
         let Some(backend) = self.backends.get_mut(place) else {
             return;
         };
-        let purpose = backend.purpose();
+        let was_warming = backend.warming().is_some();
         if !backend.finish() {
             return;
         }
         let index = backend.lane;
-        if let Some(lane) = self.lanes.get_mut(index) {
-            match purpose {
-                Some(Purpose::Warming(_)) => lane.warmed(place),
-                Some(Purpose::Client(_)) => lane.give_back(place),
-                None => return,
-            }
-        }
-        if matches!(purpose, Some(Purpose::Warming(_))) {
+        let Some(lane) = self.lanes.get_mut(index) else {
+            return;
+        };
+        let is_batching = lane.batch.is_some();
+        if was_warming {
+            lane.warmed(place);
             self.warm_next(index);
+        } else {
+            lane.give_back(place);
         }
-        self.dispatch(index);
+        if !is_batching {
+            self.dispatch(index);
+        }
     }
 
-    /// Closes a connection to a private server; it is made anew by the clock. A client with nothing
-    /// of an answer yet (`unanswered`) is told, any other sees the answer break off.
-    pub(super) fn lose_backend(&mut self, place: usize, unanswered: bool, why: &str) {
+    /// Closes a connection to a private server; it is made anew by the clock. Clients with nothing
+    /// of an answer yet are told, any other sees the answer break off.
+    pub(super) fn lose_backend(&mut self, place: usize, why: &str) {
         let Some(backend) = self.backends.get_mut(place) else {
             return;
         };
@@ -203,16 +264,16 @@ impl EventLoop {
             return;
         }
         log::warn!("a connection to a private server is lost: {why}");
-        let purpose = backend.purpose();
+        let awaited = backend.awaited().map(std::mem::take).unwrap_or_default();
         backend.disconnect();
         if let Some(lane) = self.lanes.get_mut(backend.lane) {
             lane.lose(place);
         }
-        if let Some(Purpose::Client(token)) = purpose {
-            if unanswered {
-                self.refuse(token, Refusal::BackendLost.into());
-            } else {
-                self.remove_client(token);
+        for Awaited { client, begun, .. } in awaited {
+            match client {
+                Some(token) if begun => self.remove_client(token),
+                Some(token) => self.refuse(token, Refusal::BackendLost.into()),
+                None => {}
             }
         }
     }

@@ -62,34 +62,37 @@ impl AnswerRelay {
     }
 
     /// Appends to `out` what the client gets for `input`; `closes` is asked once, when the head is
-    /// complete, and adds `Connection: close`. Bytes beyond the answer's end are an error.
+    /// complete, and adds `Connection: close`. Returns how much of `input` was used: all of it,
+    /// unless the answer ends before.
     pub(super) fn advance(
         &mut self,
         input: &[u8],
         closes: bool,
         out: &mut Vec<u8>,
-    ) -> Result<(), BadAnswer> {
+    ) -> Result<usize, BadAnswer> {
         if !self.awaits_head() {
             return self.relay_body(input, out);
         }
-        if self.head.is_empty() {
-            // The usual case: the whole head in the first bytes, never copied.
-            if let Some(used) = self.relay_head(input, closes, out)? {
-                return self.relay_body(input.get(used..).unwrap_or_default(), out);
-            }
-            self.head.extend_from_slice(input);
+        // The usual case: the whole head in the first bytes, never copied.
+        let (known, mut head) = (self.head.len(), std::mem::take(&mut self.head));
+        let bytes = if known == 0 {
+            input
         } else {
-            self.head.extend_from_slice(input);
-            let head = std::mem::take(&mut self.head);
-            if let Some(used) = self.relay_head(&head, closes, out)? {
-                return self.relay_body(head.get(used..).unwrap_or_default(), out);
-            }
-            self.head = head;
+            head.extend_from_slice(input);
+            &head
+        };
+        if let Some(used) = self.relay_head(bytes, closes, out)? {
+            let body = bytes.get(used..).unwrap_or_default();
+            return Ok(used - known + self.relay_body(body, out)?);
         }
+        if known == 0 {
+            head.extend_from_slice(input);
+        }
+        self.head = head;
         if self.head.len() > MAX_HEAD_BYTES {
             return Err(BadAnswer);
         }
-        Ok(())
+        Ok(input.len())
     }
 
     /// Rewrites the head if `input` has all of it; returns its length.
@@ -149,7 +152,7 @@ impl AnswerRelay {
         !framing && !hop && !named("upgrade") && !has_prefix(name, "x-gate-")
     }
 
-    fn relay_body(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), BadAnswer> {
+    fn relay_body(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadAnswer> {
         let used = match &mut self.stage {
             Stage::Head => return Err(BadAnswer),
             Stage::Done => 0,
@@ -181,10 +184,7 @@ impl AnswerRelay {
                 used
             }
         };
-        if used < input.len() {
-            return Err(BadAnswer);
-        }
-        Ok(())
+        Ok(used)
     }
 }
 
@@ -266,9 +266,28 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_an_answer_is_left() {
+        let fixed = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n0\r\n\r\n";
+        let empty = "HTTP/1.1 204 No Content\r\n\r\n";
+        for answer in [fixed, chunked, empty] {
+            let input = format!("{answer}HTTP/1.1");
+            for begin in 0..answer.len() {
+                let mut relay = AnswerRelay::new(PLAIN);
+                let (first, second) = input.as_bytes().split_at(begin);
+                let mut out = Vec::new();
+                assert_eq!(relay.advance(first, false, &mut out), Ok(begin));
+                assert!(!relay.is_done());
+                let used = relay.advance(second, false, &mut out);
+                assert_eq!((used, relay.is_done()), (Ok(answer.len() - begin), true));
+                assert_eq!(relay.advance(b"H", false, &mut out), Ok(0));
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_relayed_is_an_error() {
         for input in [
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok!",
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
             "HTTP/1.1 200 OK\r\n\r\n",
             "HTTP/1.1 100 Continue\r\n\r\n",

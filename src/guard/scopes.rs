@@ -11,7 +11,7 @@ const SCOPES_BEFORE_SWEEP: usize = 1024;
 /// How an admitted use ended, where not well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// There was no slot for it.
+    /// There was no slot for it: it does not count against the limit.
     Busy,
     /// It began and failed.
     Failed,
@@ -76,7 +76,10 @@ impl Scopes {
             return;
         };
         match ending {
-            Ending::Busy => scope.counts.rejected_concurrency += 1,
+            Ending::Busy => {
+                scope.counts.rejected_concurrency += 1;
+                scope.window.take_back();
+            }
             Ending::Failed => scope.counts.failed += 1,
         }
     }
@@ -123,6 +126,16 @@ impl Window {
         Ok(())
     }
 
+    /// Uncounts one use. The oldest one: whichever it was, the count is not below the true one.
+    fn take_back(&mut self) {
+        if let Some((_, count)) = self.parts.front_mut() {
+            *count -= 1;
+            if *count == 0 {
+                self.parts.pop_front();
+            }
+        }
+    }
+
     fn is_empty(&mut self, now: Instant, length: Duration) -> bool {
         let part = self.part(now, (length / PARTS).max(Duration::from_micros(1)));
         self.forget_before(part);
@@ -163,6 +176,22 @@ mod tests {
         );
         assert!(at(9000 + u64::try_from(wait.as_millis()).unwrap()).is_ok());
         assert!(at(12_000).is_err());
+    }
+
+    #[test]
+    fn what_found_no_slot_is_no_use() {
+        let (start, length) = (Instant::now(), Duration::from_secs(10));
+        let mut scopes = Scopes::default();
+        let admit = |scopes: &mut Scopes| scopes.admit("x", start, length, 2);
+        assert!(admit(&mut scopes).is_ok() && admit(&mut scopes).is_ok());
+        assert!(admit(&mut scopes).is_err());
+        scopes.note("x", Ending::Failed);
+        assert!(admit(&mut scopes).is_err());
+        scopes.note("x", Ending::Busy);
+        assert!(admit(&mut scopes).is_ok());
+        assert!(admit(&mut scopes).is_err());
+        (0..9).for_each(|_| scopes.note("x", Ending::Busy));
+        assert!(admit(&mut scopes).is_ok());
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! The MCP endpoint: checks of HTTP, then the message goes to `mcp`, whose verdict becomes a
 //! status.
 
-use tiny_http::{Method, Request};
-
-use super::response::{Answer, combined, header, is_repeated};
+use super::request::Request;
+use super::response::Answer;
 use super::{Shared, protected};
 use crate::auth::Caller;
 use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
-use crate::tools::CallContext;
+use crate::tools::{CallContext, Client};
 
 const ALLOWED_METHODS: &str = "POST, DELETE, OPTIONS";
 /// What web pages of allowed origins may send.
@@ -19,9 +18,9 @@ const PARAM_PREFIX: &str = "mcp-param-";
 /// What they may read.
 const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate, x-request-id";
 
-pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
-    let origin = header(request, "Origin").map(str::to_owned);
-    if !shared.rules.allows_origin(origin.as_deref()) {
+pub(super) fn answer(shared: &Shared, request: &Request<'_>, request_id: &str) -> Answer {
+    let origin = request.header("Origin");
+    if !shared.rules.allows_origin(origin) {
         return Answer::error(
             403,
             "this Origin is not allowed; see MCP_HTTP_ALLOWED_ORIGINS",
@@ -37,10 +36,10 @@ pub(super) fn answer(shared: &Shared, request: &mut Request, request_id: &str) -
     }
 }
 
-fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) -> Answer {
+fn answer_of_origin(shared: &Shared, request: &Request<'_>, request_id: &str) -> Answer {
     // Browsers ask before they send, and never with a token.
-    let caller = match request.method() {
-        Method::Options => None,
+    let caller = match request.method {
+        "OPTIONS" => None,
         _ => match protected::admit(shared, request, request_id) {
             Ok(caller) => Some(caller),
             Err(refusal) => return refusal,
@@ -55,21 +54,21 @@ fn answer_of_origin(shared: &Shared, request: &mut Request, request_id: &str) ->
 
 fn answer_caller(
     shared: &Shared,
-    request: &mut Request,
+    request: &Request<'_>,
     request_id: &str,
     caller: Option<&Caller>,
 ) -> Answer {
-    if !shared.rules.allows_host(header(request, "Host")) {
+    if !shared.rules.allows_host(request.header("Host")) {
         return Answer::error(403, "this Host is not allowed; see MCP_HTTP_ALLOWED_HOSTS");
     }
-    match (request.method(), caller) {
+    match (request.method, caller) {
         (_, None) => Answer::empty(204)
             .with("Allow", ALLOWED_METHODS)
             .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
             .with("Access-Control-Allow-Headers", allowed_headers(request))
             .with("Access-Control-Max-Age", "600"),
-        (Method::Post, Some(caller)) => post(shared, request, request_id, caller),
-        (Method::Delete, Some(caller)) => delete(shared, request, caller),
+        ("POST", Some(caller)) => post(shared, request, request_id, caller),
+        ("DELETE", Some(caller)) => delete(shared, request, caller),
         _ => not_taken(),
     }
 }
@@ -80,8 +79,10 @@ fn not_taken() -> Answer {
 }
 
 /// What a preflight may be told: the usual headers, and those of arguments that it asks for.
-fn allowed_headers(request: &Request) -> String {
-    let asked = header(request, "Access-Control-Request-Headers").unwrap_or_default();
+fn allowed_headers(request: &Request<'_>) -> String {
+    let asked = request
+        .header("Access-Control-Request-Headers")
+        .unwrap_or_default();
     let asked = asked.split(',').map(str::trim).take(MAX_ASKED_HEADERS);
     let params = asked.filter(|name| param_name(name).is_some_and(is_plain));
     params.fold(ALLOWED_HEADERS.to_owned(), |list, name| {
@@ -101,19 +102,16 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// What the client says of its message in headers.
-fn client_headers(request: &Request) -> Result<ClientHeaders, Answer> {
-    if is_repeated(request, "x-mcp-admin-token") {
+fn client_headers(request: &Request<'_>) -> Result<ClientHeaders, Answer> {
+    if request.is_repeated("x-mcp-admin-token") {
         let message = "the header x-mcp-admin-token occurs twice";
         return Err(Answer::error(400, message));
     }
     // Given twice, a value is a list, which equals nothing that a message says.
-    let text = |name| combined(request, name);
-    let params = request.headers().iter().filter_map(|field| {
-        let name = param_name(field.field.as_str().as_str())?;
-        Some((
-            name.to_ascii_lowercase(),
-            field.value.as_str().trim().to_owned(),
-        ))
+    let text = |name| request.combined(name);
+    let params = request.fields().iter().filter_map(|(name, value)| {
+        let name = param_name(name)?;
+        Some((name.to_ascii_lowercase(), (*value).to_owned()))
     });
     Ok(ClientHeaders {
         protocol_version: text("MCP-Protocol-Version"),
@@ -125,7 +123,7 @@ fn client_headers(request: &Request) -> Result<ClientHeaders, Answer> {
 }
 
 /// Ends a session; the stateless era has none.
-fn delete(shared: &Shared, request: &Request, caller: &Caller) -> Answer {
+fn delete(shared: &Shared, request: &Request<'_>, caller: &Caller) -> Answer {
     let headers = match client_headers(request) {
         Ok(headers) => headers,
         Err(refusal) => return refusal,
@@ -142,7 +140,7 @@ fn delete(shared: &Shared, request: &Request, caller: &Caller) -> Answer {
     }
 }
 
-fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Caller) -> Answer {
+fn post(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Caller) -> Answer {
     if let Some(refusal) = check_media_types(request) {
         return refusal;
     }
@@ -150,13 +148,10 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Calle
         Ok(headers) => headers,
         Err(refusal) => return refusal,
     };
-    let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
-    // The gate has bounded and buffered the body: this reads what is there.
-    if request.as_reader().read_to_end(&mut body).is_err() {
-        return Answer::error(400, "the body did not arrive whole");
-    }
     let cancel = shared.services.mcp.new_cancel();
-    let number = header(request, "X-Gate-Request").and_then(|number| number.parse().ok());
+    let number = request
+        .header("X-Gate-Request")
+        .and_then(|number| number.parse().ok());
     let _entry = number
         .filter(|_| headers.is_modern())
         .map(|number| shared.under_way.enter(number, cancel.clone()));
@@ -164,8 +159,9 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Calle
         caller,
         request_id,
         cancel: &cancel,
+        client: &Client::MUTE,
     };
-    match shared.services.mcp.answer(&body, &headers, &context) {
+    match shared.services.mcp.answer(request.body, &headers, &context) {
         Reply::Accepted => Answer::empty(202),
         Reply::Message {
             body,
@@ -188,15 +184,15 @@ fn post(shared: &Shared, request: &mut Request, request_id: &str, caller: &Calle
     }
 }
 
-fn check_media_types(request: &Request) -> Option<Answer> {
-    let content_type = header(request, "Content-Type").unwrap_or_default();
+fn check_media_types(request: &Request<'_>) -> Option<Answer> {
+    let content_type = request.header("Content-Type").unwrap_or_default();
     if !media_type(content_type).eq_ignore_ascii_case("application/json") {
         return Some(Answer::error(
             415,
             "the Content-Type must be application/json",
         ));
     }
-    let accepts = combined(request, "Accept").is_none_or(|accept| {
+    let accepts = request.combined("Accept").is_none_or(|accept| {
         accept.split(',').map(media_type).any(|kind| {
             [
                 "application/json",

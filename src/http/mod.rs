@@ -9,6 +9,7 @@ mod ops;
 mod origin;
 mod protected;
 mod readiness;
+mod request;
 mod response;
 mod route;
 mod runtime_dir;
@@ -26,7 +27,7 @@ use crate::auth::Authority;
 use crate::base::address::is_loopback;
 use crate::config::HttpConfig;
 use crate::engine::Engine;
-use crate::gate::{self, Gate, GateError, Lane, Limits, Listen};
+use crate::gate::{self, Gate, GateError, Lane, Limits, Listen, Route};
 use crate::guard::Guard;
 use crate::mcp;
 use crate::metrics::Metrics;
@@ -41,6 +42,10 @@ use runtime_dir::RuntimeDir;
 
 /// Workers of the ops lane; its answers take microseconds.
 const OPS_WORKERS: usize = 2;
+/// Workers of the quick lane. One keeps up with the gate; the other is there when one is held up.
+const QUICK_WORKERS: usize = 2;
+/// Requests of the quick lane that a worker takes at once.
+const MAX_BATCH: usize = 32;
 /// Connections to the tool lane beyond its workers: the next request is there when one comes free.
 const SPARE_BACKENDS: usize = 4;
 /// Connections to the listener of the ops endpoints that find a place however many clients there
@@ -168,18 +173,27 @@ pub fn listen(config: &HttpConfig) -> Result<Listeners, HttpError> {
 }
 
 /// Which listener's requests take which lanes.
-fn doors(listeners: Listeners) -> Vec<Listen> {
+fn doors(listeners: Listeners, authority: &Authority) -> Vec<Listen> {
     let listen = |listener, route, spare_connections| Listen {
         listener,
         route,
         spare_connections,
     };
+    let authority = authority.clone();
+    let knows = move |authorization: Option<&str>| authority.knows(authorization);
     match listeners.ops {
-        None => vec![listen(listeners.main, route::lane, 0)],
-        Some(ops) => vec![
-            listen(listeners.main, route::tool_lane, 0),
-            listen(ops, route::ops_lane, SPARE_OPS_CONNECTIONS),
-        ],
+        None => {
+            let route = Route::new(move |head| route::lane(head, &knows));
+            vec![listen(listeners.main, route, 0)]
+        }
+        Some(ops) => {
+            let main = Route::new(move |head| route::tool_lane(head, &knows));
+            let apart = Route::new(|_| route::OPS_LANE);
+            vec![
+                listen(listeners.main, main, 0),
+                listen(ops, apart, SPARE_OPS_CONNECTIONS),
+            ]
+        }
     }
 }
 
@@ -214,7 +228,12 @@ impl HttpServer {
         for pool in route::LANES {
             let workers = match pool {
                 Pool::Ops => OPS_WORKERS,
+                Pool::Quick => QUICK_WORKERS,
                 Pool::Tools => config.workers,
+            };
+            let (spare, batch) = match pool {
+                Pool::Quick => (0, Some(MAX_BATCH)),
+                Pool::Ops | Pool::Tools => (SPARE_BACKENDS, None),
             };
             let socket = runtime_dir.socket(pool.name());
             let server = tiny_http::Server::http_unix(&socket)
@@ -223,14 +242,16 @@ impl HttpServer {
             worker::start_pool(&shared, &server, pool, workers).map_err(HttpError::Threads)?;
             lanes.push(Lane {
                 socket,
-                backends: workers + SPARE_BACKENDS,
+                backends: workers + spare,
+                batch,
             });
             servers.push(server);
         }
         let under_way = shared.under_way.clone();
         let on_hang_up = Box::new(move |number| under_way.hang_up(number));
-        let gate = gate::start(gate_limits(config), doors(listeners), &lanes, on_hang_up)
-            .map_err(HttpError::Gate)?;
+        let doors = doors(listeners, &shared.services.authority);
+        let gate =
+            gate::start(gate_limits(config), doors, &lanes, on_hang_up).map_err(HttpError::Gate)?;
         let _ = shared.gate_counters.set(gate.counters());
         // Who is connected stays so, the gate can connect again, and nobody else comes.
         drop(runtime_dir);

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use tiny_http::{Method, Request};
 
 use super::Shared;
-use super::response::{Answer, header, is_repeated};
+use super::request::Request;
+use super::response::Answer;
 use crate::audit::{Action, Actor, Details, Event};
 use crate::auth::{Authority, Caller, Denied, Presented, Refused};
 use crate::base::secret::Secret;
@@ -81,14 +81,14 @@ fn quotable(text: &str) -> String {
 }
 
 /// Answers a request for the metadata; anybody may read them, web pages too.
-pub(super) fn metadata(shared: &Shared, request: &Request) -> Answer {
+pub(super) fn metadata(shared: &Shared, request: &Request<'_>) -> Answer {
     let body = shared.resource.metadata(&shared.services.authority);
     let Some(body) = body else {
         return Answer::error(404, "there is nothing at this path");
     };
-    let answer = match request.method() {
-        Method::Get | Method::Head => Answer::json(200, body.to_string()),
-        Method::Options => Answer::empty(204)
+    let answer = match request.method {
+        "GET" | "HEAD" => Answer::json(200, body.to_string()),
+        "OPTIONS" => Answer::empty(204)
             .with("Access-Control-Allow-Methods", "GET, OPTIONS")
             .with("Access-Control-Allow-Headers", "mcp-protocol-version")
             .with("Access-Control-Max-Age", "600"),
@@ -100,13 +100,13 @@ pub(super) fn metadata(shared: &Shared, request: &Request) -> Answer {
 /// Who sends a request, before anything else of it is looked at; else the answer to it.
 pub(super) fn admit(
     shared: &Shared,
-    request: &Request,
+    request: &Request<'_>,
     request_id: &str,
 ) -> Result<Caller, Answer> {
     let caller =
         present(shared, request).and_then(|presented| shared.services.authority.admit(&presented));
     if shared.services.authority.needs_tokens() {
-        record(shared, request, request_id, &caller)?;
+        record(shared, request_id, &caller)?;
     }
     caller.map_err(|refused| refusal(shared, &refused))
 }
@@ -114,7 +114,6 @@ pub(super) fn admit(
 /// Counts and audits who was let in and who was not; what cannot be audited is not let in.
 fn record(
     shared: &Shared,
-    request: &Request,
     request_id: &str,
     caller: &Result<Caller, Refused>,
 ) -> Result<(), Answer> {
@@ -124,18 +123,16 @@ fn record(
         Ok(caller) => {
             metrics.count_authenticated();
             let actor = actor(caller);
-            let proof = Secret::new(header(request, "Authorization").unwrap_or_default());
             let scopes = caller.scopes().to_vec();
+            let token = caller.token_digest().copied().unwrap_or_default();
             audit
-                .authenticated(&event(actor), &proof, Details::Authenticated { scopes })
+                .authenticated(&event(actor), &token, Details::Authenticated { scopes })
                 .map_err(|_| Answer::error(503, "the request cannot be audited; try again later"))
         }
         Err(refused) => {
             metrics.count_auth_denied(refused.reason());
             let actor = match refused {
-                Refused::Denied {
-                    principal, client, ..
-                } => Actor::of_client(principal, client),
+                Refused::Denied(caller) => Actor::of_client(&caller.principal, &caller.client),
                 _ => Actor::default(),
             };
             audit.deny(&event(actor), refused.reason(), None);
@@ -165,13 +162,16 @@ fn actor(caller: &Caller) -> Actor {
     Actor::of_client(caller.principal(), caller.client())
 }
 
-fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
-    let authorization = header(request, "Authorization");
+fn present(shared: &Shared, request: &Request<'_>) -> Result<Presented, Refused> {
+    let authorization = request.header("Authorization");
     if shared.services.authority.needs_tokens() && authorization.is_some() {
-        if is_repeated(request, "Authorization") {
+        if request.is_repeated("Authorization") {
             return Err(Refused::Malformed("the header Authorization occurs twice"));
         }
-        let query = request.url().split_once('?').map_or("", |(_, query)| query);
+        let query = request
+            .target
+            .split_once('?')
+            .map_or("", |(_, query)| query);
         if query
             .split('&')
             .any(|pair| pair.starts_with("access_token="))
@@ -182,7 +182,10 @@ fn present(shared: &Shared, request: &Request) -> Result<Presented, Refused> {
     }
     Ok(Presented {
         authorization: authorization.map(Secret::new),
-        admin_token: header(request, "x-mcp-admin-token").map(Secret::new),
+        admin_token: request.header("x-mcp-admin-token").map(Secret::new),
+        peer: request
+            .header("X-Gate-Peer")
+            .and_then(|peer| peer.parse().ok()),
     })
 }
 
@@ -191,8 +194,8 @@ fn refusal(shared: &Shared, refused: &Refused) -> Answer {
     let text = refused.to_string();
     let required = shared.services.authority.required_scopes();
     let (status, error) = match refused {
-        Refused::Denied { denied, .. } => {
-            return denial(shared, denied, Answer::error(403, &text));
+        Refused::Denied(caller) => {
+            return denial(shared, &caller.denied, Answer::error(403, &text));
         }
         Refused::NoKeys => {
             return Answer::error(503, &text).with("Retry-After", KEYS_HINT_SECONDS);

@@ -4,10 +4,9 @@
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use tiny_http::{Method, Request, StatusCode};
+use tiny_http::StatusCode;
 
 use crate::base::clock;
-use crate::base::ids::random_hex;
 use crate::mcp::error_without_id;
 
 /// What every answer carries.
@@ -69,19 +68,11 @@ impl Answer {
         self
     }
 
-    /// Sends it, in one write. A client that is gone is no error.
-    pub(super) fn send(self, request: Request, request_id: &str) {
-        let bytes = self.into_bytes(request_id, *request.method() == Method::Head);
-        let mut writer = request.into_writer();
-        if let Err(error) = writer.write_all(&bytes).and_then(|()| writer.flush()) {
-            log::debug!("{request_id}: the answer was not taken: {error}");
-        }
-    }
-
-    fn into_bytes(self, request_id: &str, is_head: bool) -> Vec<u8> {
+    /// Appends all of it to `bytes`; without its body where it answers HEAD.
+    pub(super) fn write(self, request_id: &str, is_head: bool, bytes: &mut Vec<u8>) {
         let reason = StatusCode(self.status).default_reason_phrase();
         let date = clock::http_date(SystemTime::now());
-        let mut bytes = Vec::with_capacity(512 + self.body.len());
+        bytes.reserve(512 + self.body.len());
         let _ = write!(
             bytes,
             "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n",
@@ -111,48 +102,9 @@ impl Answer {
         if !is_head {
             bytes.extend_from_slice(&self.body);
         }
-        bytes
     }
 }
 
 fn is_visible(value: &str) -> bool {
     value.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-}
-
-/// The request's own id where it is 1 to 128 visible ASCII characters, else a new one.
-pub(super) fn request_id(request: &Request) -> String {
-    let given = header(request, "x-request-id");
-    let fits =
-        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    given.filter(fits).map_or_else(random_hex, str::to_owned)
-}
-
-/// The first value of a request's field.
-pub(super) fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
-    let found = request
-        .headers()
-        .iter()
-        .find(|header| header.field.equiv(name));
-    found.map(|header| header.value.as_str().trim())
-}
-
-/// All values of a request's field as the one list that they mean (RFC 9110, section 5.3).
-pub(super) fn combined(request: &Request, name: &'static str) -> Option<String> {
-    let values: Vec<&str> = request
-        .headers()
-        .iter()
-        .filter(|header| header.field.equiv(name))
-        .map(|header| header.value.as_str().trim())
-        .collect();
-    (!values.is_empty()).then(|| values.join(", "))
-}
-
-/// Whether a field occurs more than once.
-pub(super) fn is_repeated(request: &Request, name: &'static str) -> bool {
-    request
-        .headers()
-        .iter()
-        .filter(|header| header.field.equiv(name))
-        .count()
-        > 1
 }

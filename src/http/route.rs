@@ -4,11 +4,14 @@
 
 use super::protected::WELL_KNOWN;
 use crate::gate::Head;
+use crate::mcp::is_answered_at_once;
 
 /// The workers that a request reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
     Ops,
+    /// Requests that are answered at once, many at a time.
+    Quick,
     Tools,
 }
 
@@ -16,8 +19,14 @@ impl Pool {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ops => "ops",
+            Self::Quick => "quick",
             Self::Tools => "tools",
         }
+    }
+
+    /// Whether requests come to it in batches.
+    pub(super) fn takes_batches(self) -> bool {
+        self == Self::Quick
     }
 }
 
@@ -102,26 +111,51 @@ impl Route {
 }
 
 /// Every lane, by the gate's number of it.
-pub(super) const LANES: [Pool; 2] = [Pool::Ops, Pool::Tools];
-const OPS_LANE: usize = 0;
-const TOOL_LANE: usize = 1;
+pub(super) const LANES: [Pool; 3] = [Pool::Ops, Pool::Quick, Pool::Tools];
+pub(super) const OPS_LANE: usize = 0;
+const QUICK_LANE: usize = 1;
+const TOOL_LANE: usize = 2;
 
-/// The lane of a request to the one listener for everything.
-pub(super) fn lane(head: &Head) -> usize {
+/// The lane of a request to the one listener for everything. `knows` says whether the caller with
+/// this `Authorization` is known, so that nobody has to ask an issuer for keys.
+pub(super) fn lane(head: &Head, knows: &dyn Fn(Option<&str>) -> bool) -> usize {
     match path(head.target()) {
         "/livez" | "/readyz" | "/metrics" => OPS_LANE,
-        _ => TOOL_LANE,
+        _ => tool_lane(head, knows),
     }
 }
 
 /// The lane of a request to the listener without ops endpoints.
-pub(super) fn tool_lane(_: &Head) -> usize {
-    TOOL_LANE
+pub(super) fn tool_lane(head: &Head, knows: &dyn Fn(Option<&str>) -> bool) -> usize {
+    if is_quick(head.fields(), knows) {
+        QUICK_LANE
+    } else {
+        TOOL_LANE
+    }
 }
 
-/// The lane of a request to the listener of the ops endpoints.
-pub(super) fn ops_lane(_: &Head) -> usize {
-    OPS_LANE
+/// Whether a request with these fields waits for nothing. They tell the truth of its message, or it
+/// is refused; said twice they tell nothing.
+fn is_quick<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a str)>,
+    knows: &dyn Fn(Option<&str>) -> bool,
+) -> bool {
+    const NAMES: [&str; 4] = [
+        "MCP-Protocol-Version",
+        "Mcp-Method",
+        "Mcp-Name",
+        "Authorization",
+    ];
+    let mut values = [None; 4];
+    for (field, value) in fields {
+        let mut known = NAMES.iter().zip(&mut values);
+        let slot = known.find(|(name, _)| field.eq_ignore_ascii_case(name));
+        if slot.is_some_and(|(_, slot)| slot.replace(value).is_some()) {
+            return false;
+        }
+    }
+    let [version, method, name, authorization] = values;
+    is_answered_at_once(version, method, name) && knows(authorization)
 }
 
 fn path(target: &str) -> &str {
@@ -156,6 +190,55 @@ mod tests {
         check("/.well-known/oauth-authorization-server", Route::Unknown);
         check("/.well-known/openid-configuration", Route::Unknown);
         check("/register", Route::Unknown);
+    }
+
+    #[test]
+    fn what_is_answered_at_once_takes_the_quick_lane() {
+        let check = |fields: &str, quick: bool| {
+            let fields = fields
+                .split("; ")
+                .filter_map(|field| field.split_once(": "));
+            let knows = |authorization: Option<&str>| authorization != Some("new");
+            assert_eq!(
+                is_quick(fields.clone(), &knows),
+                quick,
+                "{:?}",
+                fields.collect::<Vec<_>>()
+            );
+        };
+        let modern = "MCP-Protocol-Version: 2026-07-28";
+        check(&format!("{modern}; Mcp-Method: tools/list"), true);
+        check(
+            &format!("{modern}; mcp-method: server/discover; X: y"),
+            true,
+        );
+        check("Mcp-Method: tools/list", false);
+        check(
+            "MCP-Protocol-Version: 2025-11-25; Mcp-Method: tools/list",
+            false,
+        );
+        check(&format!("{modern}; Mcp-Method: resources/read"), false);
+        let call = format!("{modern}; Mcp-Method: tools/call");
+        check(&call, false);
+        for name in ["system.health", "system_health", "system.whoami"] {
+            check(&format!("{call}; Mcp-Name: {name}"), true);
+        }
+        for name in ["a.b", "run_js_ephemeral", "dynamic.tool.create", "system"] {
+            check(&format!("{call}; Mcp-Name: {name}"), false);
+        }
+        let health = format!("{call}; Mcp-Name: system.health");
+        check(&format!("{health}; mcp-name: system.health"), false);
+        check(&format!("{health}; Mcp-Method: tools/call"), false);
+        check(
+            &format!("{health}; MCP-protocol-version: 2026-07-28"),
+            false,
+        );
+        check(&format!("{health}; Authorization: old"), true);
+        check(&format!("{health}; Authorization: new"), false);
+        check(
+            &format!("{health}; Authorization: old; Authorization: old"),
+            false,
+        );
     }
 
     #[test]

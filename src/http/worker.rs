@@ -7,11 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tiny_http::{Request, Server};
+use tiny_http::Server;
 
-use super::response::{Answer, header, request_id};
+use super::request::Request;
+use super::response::Answer;
 use super::route::{Pool, Route};
 use super::{Shared, mcp_endpoint, ops, protected};
+use crate::gate::batch;
+
+/// Bytes of answers from which on they are sent before all requests of a batch are answered.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// The workers of the tool lane, for metrics.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ pub(super) fn start_pool(
 fn work(shared: &Shared, server: &Server, pool: Pool) {
     loop {
         match server.recv() {
-            Ok(request) => answer(shared, request, pool),
+            Ok(request) => serve(shared, request, pool),
             Err(_) if shared.stopping.load(Ordering::Acquire) => return,
             Err(error) => {
                 // The private listener is gone: only a new process helps.
@@ -67,18 +72,64 @@ fn work(shared: &Shared, server: &Server, pool: Pool) {
     }
 }
 
-fn answer(shared: &Shared, mut request: Request, pool: Pool) {
-    if header(&request, "X-Gate-Warming").is_some() {
-        return Answer::empty(204).send(request, "warming");
+/// Answers what came over a private connection.
+fn serve(shared: &Shared, mut request: tiny_http::Request, pool: Pool) {
+    let mut body = Vec::with_capacity(request.body_length().unwrap_or(0));
+    // The gate has bounded and buffered the body: this reads what is there.
+    if request.as_reader().read_to_end(&mut body).is_err() {
+        return;
     }
+    let mut answers = Vec::new();
+    let is_warming = |field: &tiny_http::Header| field.field.equiv("X-Gate-Warming");
+    if request.headers().iter().any(is_warming) {
+        Answer::empty(204).write("warming", false, &mut answers);
+    } else if pool.takes_batches() {
+        return serve_batch(shared, request, &body, pool);
+    } else {
+        let request = Request::alone(&request, &body);
+        answer(shared, &request, pool, &mut answers);
+    }
+    send(&mut *request.into_writer(), &answers);
+}
+
+/// Answers all that came in one, in as few writes as there is room for.
+fn serve_batch(shared: &Shared, request: tiny_http::Request, mut batch: &[u8], pool: Pool) {
+    let (mut writer, mut answers) = (request.into_writer(), Vec::new());
+    while !batch.is_empty() {
+        match batch::unpack(&mut batch) {
+            Ok(packed) => answer(shared, &Request::packed(packed), pool, &mut answers),
+            Err(batch::Malformed) => {
+                // What cannot be an answer makes the gate tell all who wait for one.
+                log::error!("the gate sent what is no batch");
+                answers.extend_from_slice(b"\r\n\r\n!");
+                break;
+            }
+        }
+        if answers.len() >= WRITE_BYTES {
+            send(&mut *writer, &answers);
+            answers.clear();
+        }
+    }
+    send(&mut *writer, &answers);
+}
+
+/// Writes answers to the gate; it may be gone.
+fn send(writer: &mut dyn io::Write, answers: &[u8]) {
+    if let Err(error) = writer.write_all(answers).and_then(|()| writer.flush()) {
+        log::debug!("answers were not taken: {error}");
+    }
+}
+
+/// Appends the answer to one request.
+fn answer(shared: &Shared, request: &Request<'_>, pool: Pool, answers: &mut Vec<u8>) {
     let began = Instant::now();
-    let request_id = request_id(&request);
-    let route = shared.routes.find(request.url(), pool);
+    let request_id = request.id();
+    let route = shared.routes.find(request.target, pool);
     if pool == Pool::Tools {
         shared.workers.busy.fetch_add(1, Ordering::Relaxed);
     }
     let made = catch_unwind(AssertUnwindSafe(|| {
-        make(shared, &mut request, route, &request_id)
+        make(shared, request, route, &request_id)
     }));
     let answer = made.unwrap_or_else(|_| {
         shared.services.metrics.count_panic();
@@ -89,7 +140,7 @@ fn answer(shared: &Shared, mut request: Request, pool: Pool) {
         )
     });
     let status = answer.status;
-    answer.send(request, &request_id);
+    answer.write(&request_id, request.method == "HEAD", answers);
     if pool == Pool::Tools {
         shared.workers.busy.fetch_sub(1, Ordering::Relaxed);
     }
@@ -105,7 +156,7 @@ fn answer(shared: &Shared, mut request: Request, pool: Pool) {
     );
 }
 
-fn make(shared: &Shared, request: &mut Request, route: Route, request_id: &str) -> Answer {
+fn make(shared: &Shared, request: &Request<'_>, route: Route, request_id: &str) -> Answer {
     match route {
         Route::Mcp => mcp_endpoint::answer(shared, request, request_id),
         Route::Livez => ops::livez(request),

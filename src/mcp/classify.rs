@@ -60,7 +60,8 @@ pub(super) enum Era {
 }
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// What the client declares, with each request anew.
+pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 #[derive(Deserialize)]
 struct WithMeta<'a> {
@@ -161,15 +162,10 @@ fn check_headers(request: &Request<'_>, headers: &ClientHeaders) -> Result<(), R
         }
         Some(_) => {}
     }
-    #[derive(Deserialize, Default)]
-    struct Named {
-        name: Option<String>,
-        uri: Option<String>,
-    }
-    let named: Named = serde_json::from_str(request.params.unwrap_or("{}")).unwrap_or_default();
+    let params = request.params.unwrap_or("{}");
     let expected = match request.method.as_str() {
-        "tools/call" | "prompts/get" => named.name,
-        "resources/read" => named.uri,
+        "tools/call" | "prompts/get" => name_of(params),
+        "resources/read" => uri_of(params),
         _ => return Ok(()),
     };
     let given = headers
@@ -184,6 +180,43 @@ fn check_headers(request: &Request<'_>, headers: &ClientHeaders) -> Result<(), R
         }
         _ => Ok(()),
     }
+}
+
+/// What is called, as the method itself will read it; nothing where it will refuse the message.
+/// Other members play no part, or a malformed one would hide this.
+fn name_of(params: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named = serde_json::from_str::<Named>(params).ok()?;
+    Some(named.name)
+}
+
+fn uri_of(params: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        uri: String,
+    }
+    let named = serde_json::from_str::<Named>(params).ok()?;
+    Some(named.uri)
+}
+
+/// Whether these headers are of a request that waits for nothing and runs nothing. What they say is
+/// true or the request is refused ([`classify`]).
+pub fn is_answered_at_once(
+    protocol_version: Option<&str>,
+    method: Option<&str>,
+    name: Option<&str>,
+) -> bool {
+    protocol_version == Some(MODERN)
+        && match method {
+            Some("tools/call") => name.is_some_and(crate::tools::is_answered_at_once),
+            Some(
+                "server/discover" | "tools/list" | "resources/list" | "resources/templates/list",
+            ) => true,
+            _ => false,
+        }
 }
 
 /// `=?base64?…?=` around text that a header cannot carry; anything else is literal.
@@ -290,6 +323,20 @@ mod tests {
         );
         check("tools/call", FULL, [modern, call, None], Err(-32020));
         check("tools/call", FULL, [modern, call, Some("a_b")], Err(-32020));
+        // A member that plays no part here hides nothing.
+        let more = FULL.replace("\"name\"", "\"uri\":5,\"name\"");
+        check(
+            "tools/call",
+            &more,
+            [modern, call, Some("a.b")],
+            Ok(Era::Modern),
+        );
+        check(
+            "tools/call",
+            &more,
+            [modern, call, Some("system.health")],
+            Err(-32020),
+        );
         check(
             "tools/call",
             FULL,

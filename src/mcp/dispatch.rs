@@ -17,13 +17,8 @@ use super::paging::{cursor, page};
 use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
-use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, param_headers, wire};
-use crate::base::text::clip;
-use crate::domain::json::JsonText;
-use crate::tools::{CallContext, INSTRUCTIONS, NotCalled};
-
-/// Bytes of an unknown name that are told back.
-const MAX_SHOWN_NAME: usize = 64;
+use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, wire};
+use crate::tools::CallContext;
 
 impl Server {
     /// Answers one body that came by HTTP.
@@ -135,7 +130,9 @@ impl Server {
                 let body = error_text(Some(request.id), &error);
                 let verdict = match (era, error.code, error.denied) {
                     (Era::Modern, code::METHOD_NOT_FOUND, _) => Verdict::UnknownMethod,
-                    (Era::Modern, code::HEADER_MISMATCH, _) => Verdict::Malformed,
+                    (Era::Modern, code::HEADER_MISMATCH | code::MISSING_CAPABILITY, _) => {
+                        Verdict::Malformed
+                    }
                     (_, _, Some(denied)) => Verdict::Denied(denied),
                     _ => Verdict::Answered,
                 };
@@ -226,7 +223,7 @@ impl Server {
             "protocolVersion": revision,
             "capabilities": capabilities(),
             "serverInfo": wire::SERVER_INFO,
-            "instructions": INSTRUCTIONS,
+            "instructions": self.tools.instructions(),
         });
         let session_id = match transport {
             Transport::Stdio { pipe, .. } => {
@@ -267,7 +264,7 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         match request.method.as_str() {
-            "server/discover" => Ok(discover()),
+            "server/discover" => Ok(discover(&self.tools.instructions())),
             "tools/list" => self.list_tools(request, Era::Modern, context),
             "tools/call" => self.call_tool(request, Some(transport), context),
             "resources/list" => self.list_resources(request, Era::Modern, context),
@@ -296,44 +293,6 @@ impl Server {
             return make();
         }
         self.lists.text(self.tools.generation(), view, make)
-    }
-
-    /// `modern` is the transport of a request of the stateless era.
-    fn call_tool(
-        &self,
-        request: &Request<'_>,
-        modern: Option<Transport<'_>>,
-        context: &CallContext<'_>,
-    ) -> Result<String, RpcError> {
-        #[derive(Deserialize)]
-        struct Params {
-            name: String,
-            arguments: Option<JsonText>,
-        }
-        let params: Params = read(request)?;
-        let arguments = params.arguments.unwrap_or_else(JsonText::empty_object);
-        if !arguments.text().starts_with('{') {
-            return Err(RpcError::invalid_params(
-                "params.arguments must be an object",
-            ));
-        }
-        if let Some(Transport::Http(headers)) = modern
-            && let Some(schema) = self.tools.author_schema(&params.name)
-        {
-            param_headers::check(&schema, &arguments, &headers.params)?;
-        }
-        let answer = self
-            .tools
-            .call(context, &params.name, &arguments)
-            .map_err(|reason| match reason {
-                NotCalled::Unknown => RpcError::invalid_params(format!(
-                    "there is no tool named \"{}\", or it is disabled; tools/list has those there are",
-                    clip(&params.name, MAX_SHOWN_NAME)
-                )),
-                NotCalled::Denied(denied) => RpcError::denied(denied),
-            })?;
-        let era = modern.map_or(Era::Legacy, |_| Era::Modern);
-        Ok(wire::call_result(&answer, era))
     }
 }
 
@@ -379,10 +338,10 @@ fn capabilities() -> Value {
     json!({ "tools": {}, "resources": {} })
 }
 
-fn discover() -> String {
+fn discover(instructions: &str) -> String {
     let mut result = Map::new();
     result.insert("supportedVersions".to_owned(), json!([MODERN]));
     result.insert("capabilities".to_owned(), capabilities());
-    result.insert("instructions".to_owned(), INSTRUCTIONS.into());
+    result.insert("instructions".to_owned(), instructions.into());
     wire::cacheable(result, Era::Modern)
 }

@@ -18,6 +18,7 @@ pub(super) mod code {
     pub(crate) const RESOURCE_NOT_FOUND: i32 = -32002;
     pub(crate) const UNKNOWN_SESSION: i32 = 404;
     pub(crate) const HEADER_MISMATCH: i32 = -32020;
+    pub(crate) const MISSING_CAPABILITY: i32 = -32021;
     pub(crate) const UNSUPPORTED_VERSION: i32 = -32022;
     /// Ours: the HTTP status that goes with it.
     pub(crate) const FORBIDDEN: i32 = 403;

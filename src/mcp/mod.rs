@@ -2,6 +2,7 @@
 //! endpoint serves both eras: handshake revisions up to 2025-11-25, and 2026-07-28, where each
 //! request says its own revision.
 
+mod calls;
 mod classify;
 mod dispatch;
 mod in_flight;
@@ -10,6 +11,7 @@ mod lists;
 mod paging;
 mod param_headers;
 mod pipe;
+mod request_state;
 mod resources;
 mod revision;
 mod session_token;
@@ -26,7 +28,7 @@ use crate::tools::Tools;
 use in_flight::InFlight;
 use lists::Lists;
 
-pub use classify::ClientHeaders;
+pub use classify::{ClientHeaders, is_answered_at_once};
 pub use jsonrpc::{error_without_id, invalid_request};
 pub use pipe::{Line, Pipe};
 pub use session_token::SessionKey;
@@ -71,16 +73,19 @@ pub enum Reply {
 pub struct Server {
     tools: Arc<Tools>,
     sessions: Option<Sessions>,
+    state_key: SessionKey,
     in_flight: InFlight,
     lists: Lists,
 }
 
 impl Server {
-    /// A server of these tools; without `sessions` a handshake begins none.
-    pub fn new(tools: Arc<Tools>, sessions: Option<Sessions>) -> Self {
+    /// A server of these tools; without `sessions` a handshake begins none. What clients carry from
+    /// round to round of a call is signed with `key`.
+    pub fn new(tools: Arc<Tools>, sessions: Option<Sessions>, key: SessionKey) -> Self {
         Self {
             tools,
             sessions,
+            state_key: key,
             in_flight: InFlight::default(),
             lists: Lists::default(),
         }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::classify::Era;
+use crate::domain::asking::{Ask, AskKind};
 use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
-use crate::tools::{ListedTool, ToolAnswer};
+use crate::tools::{Asked, ListedTool, ToolAnswer};
 
 /// How long a client may keep a list, in milliseconds. Not at all: who has made a tool lists again
 /// at once, and would not find it.
@@ -109,6 +110,40 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
     serde_json::to_string(&wire).unwrap_or_default()
 }
 
+/// `InputRequiredResult`: what the client is asked, and what it is to bring back with its answers.
+pub(super) fn input_required(asked: &Asked, state: &str, image: Option<&UsedImage>) -> String {
+    #[derive(Serialize)]
+    struct InputRequest<'a> {
+        method: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        params: Option<&'a JsonText>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wire<'a> {
+        result_type: &'static str,
+        #[serde(serialize_with = "in_order")]
+        input_requests: &'a [Ask],
+        request_state: &'a str,
+        #[serde(rename = "_meta")]
+        meta: Meta<'a>,
+    }
+    fn in_order<S: Serializer>(questions: &[Ask], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(questions.iter().map(|ask| {
+            let params = (ask.kind != AskKind::ListRoots).then_some(&ask.params);
+            let method = ask.kind.method();
+            (&ask.key, InputRequest { method, params })
+        }))
+    }
+    let wire = Wire {
+        result_type: "input_required",
+        input_requests: &asked.questions,
+        request_state: state,
+        meta: Meta { image, ..META },
+    };
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
 /// One page of a list under its own name: `ListToolsResult` and its like.
 pub(super) fn list_result<T: Serialize>(
     name: &'static str,
@@ -164,6 +199,7 @@ mod tests {
             structured_content: None,
             is_error: false,
             image: None,
+            asked: None,
         };
         let meta = |answer: &ToolAnswer, era| {
             let result: Value = serde_json::from_str(&call_result(answer, era)).unwrap();

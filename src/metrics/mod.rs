@@ -186,7 +186,7 @@ impl Metrics {
         }
     }
 
-    /// Counts one tool call; `outcome` is `ok` or a failure kind's name.
+    /// Counts one tool call; `outcome` is `ok`, `input_required` or a failure kind's name.
     pub fn count_call(&self, kind: CallKind, outcome: &'static str) {
         count(&self.calls, (kind, outcome));
     }
@@ -236,8 +236,11 @@ impl Metrics {
     pub fn expose(&self, text: &mut Exposition) {
         let version = env!("CARGO_PKG_VERSION");
         let git_sha = option_env!("DYNAMIC_MCP_GIT_SHA").unwrap_or("unknown");
-        text.gauge("build_info", "Version of the running binary.")
-            .sample(&[("version", version), ("git_sha", git_sha)], 1.0);
+        text.gauge(
+            "build_info",
+            "Version of the running binary; git_sha is DYNAMIC_MCP_GIT_SHA as it was built.",
+        )
+        .sample(&[("version", version), ("git_sha", git_sha)], 1.0);
         text.gauge(
             "process_uptime_seconds",
             "Seconds since the process started.",

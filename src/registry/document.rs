@@ -3,8 +3,8 @@
 //! ```json
 //! {"version": 1, "tools": [{"name": "…", "description": "…", "code": "…", "…": "…"}]}
 //! ```
-//! It is the original's format with three more optional fields: `inputSchema`, `outputSchema`,
-//! `annotations`. Fields that this version does not know, of a tool or at the top, are kept as they
+//! It is the original's format with four more optional fields: `inputSchema`, `outputSchema`,
+//! `annotations`, `requiresClientCapabilities`. Fields that this version does not know, of a tool or at the top, are kept as they
 //! are through every rewrite, so that a newer version's file survives an older server.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::decide::MAX_REVISION;
 use super::members::{Fields, Members};
+use crate::domain::asking::ClientCapability;
 use crate::domain::json::JsonText;
 use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency, Tool, ToolName};
 
@@ -145,6 +146,8 @@ struct WireTool<'a> {
     output_schema: Option<&'a JsonText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<&'a JsonText>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    requires_client_capabilities: &'a BTreeSet<ClientCapability>,
     code: &'a str,
     enabled: bool,
     created_at: &'a str,
@@ -167,6 +170,7 @@ impl<'a> WireTool<'a> {
             input_schema: definition.input_schema.as_ref(),
             output_schema: definition.output_schema.as_ref(),
             annotations: definition.annotations.as_ref(),
+            requires_client_capabilities: &definition.requires_client_capabilities,
             code: &definition.code,
             enabled: definition.enabled,
             created_at: &tool.created_at,
@@ -206,6 +210,12 @@ fn decode_members(name: ToolName, members: &mut Members<'_>) -> Result<Tool, Str
         input_schema: members.take("inputSchema", JSON)?,
         output_schema: members.take("outputSchema", JSON)?,
         annotations: members.take("annotations", JSON)?,
+        requires_client_capabilities: members
+            .take(
+                "requiresClientCapabilities",
+                "must be an array of \"elicitation\", \"sampling\" and \"roots\"",
+            )?
+            .unwrap_or_default(),
         code: members.required("code", TEXT)?,
         enabled: members
             .take("enabled", "must be true or false")?
@@ -365,6 +375,26 @@ mod tests {
         );
         assert!(!document.tools[1].definition.enabled);
         assert_eq!(encoded(&document), ORIGINAL);
+    }
+
+    #[test]
+    fn what_a_client_must_declare() {
+        let field = "\"requiresClientCapabilities\": [\"roots\", \"elicitation\"],";
+        let with =
+            |field: &str| ORIGINAL.replacen("\"code\"", &format!("{field}\n      \"code\""), 1);
+        let document = decode(&with(field)).unwrap();
+        let written = encoded(&document);
+        let first: serde_json::Value = serde_json::from_str(&written).unwrap();
+        let first = &first["tools"][0]["requiresClientCapabilities"];
+        assert_eq!(*first, serde_json::json!(["elicitation", "roots"]));
+        assert_eq!(encoded(&decode(&written).unwrap()), written);
+        for wrong in ["\"sampling\"", "[\"tasks\"]", "[\"Roots\"]", "{}"] {
+            let field = format!("\"requiresClientCapabilities\": {wrong},");
+            let error = decode(&with(&field)).unwrap_err();
+            let rule = "must be an array of \"elicitation\", \"sampling\" and \"roots\"";
+            let expected = format!("tool \"math.add\": requiresClientCapabilities {rule}");
+            assert_eq!(error, expected, "{wrong}");
+        }
     }
 
     #[test]

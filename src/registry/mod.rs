@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::base::text::listing;
 use crate::domain::failure::FailureKind;
 use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
 use snapshot::Snapshot;
@@ -249,13 +250,12 @@ impl fmt::Display for StoreError {
                 write!(formatter, "the registry cannot be used: {reason}")
             }
             Self::Collisions { names } => {
-                let shown: Vec<&str> = names.iter().take(10).map(ToolName::as_str).collect();
-                let more = names.len() - shown.len();
+                let names: Vec<&str> = names.iter().map(ToolName::as_str).collect();
                 write!(
                     formatter,
-                    "nothing was imported: the registry holds other tools named {} (and {more} \
-                     more); add the word replace to replace them",
-                    shown.join(", ")
+                    "nothing was imported: the registry holds other tools named {}; add the word \
+                     replace to replace them",
+                    listing(&names, 10)
                 )
             }
             Self::Corrupt { path, reason } => {

@@ -16,6 +16,7 @@ use super::StoreError;
 use super::atomic_file::{self, Version};
 use super::document::{self, Extras, MAX_FILE_BYTES};
 use super::snapshot::{Published, Snapshot};
+use crate::base::text::listing;
 use crate::domain::tool::{Tool, ToolName};
 
 /// How long a write waits for other writers.
@@ -244,15 +245,8 @@ pub(super) fn warn_of_names(before: &Snapshot, tools: &[Arc<Tool>]) {
 
 fn warn<'a>(what: &str, names: impl Iterator<Item = &'a ToolName>) {
     let names: Vec<&str> = names.map(ToolName::as_str).collect();
-    if let Some(shown) = names
-        .get(..names.len().min(MAX_WARNED))
-        .filter(|it| !it.is_empty())
-    {
-        let more = names.len() - shown.len();
-        log::warn!(
-            "dynamic tools {} (and {more} more): {what}",
-            shown.join(", ")
-        );
+    if !names.is_empty() {
+        log::warn!("dynamic tools {}: {what}", listing(&names, MAX_WARNED));
     }
 }
 

@@ -278,9 +278,11 @@ impl Rewriting<'_> {
             },
             'x' => scalar(self.hex(2)?)?,
             'u' => self.unicode_escape()?,
-            _ if next.is_ascii_punctuation() || next == ' ' => next,
+            _ if "^$\\.*+?()[]{}|/".contains(next) => next,
             _ => {
-                let what = format!("\"\\{next}\" is no escape of ECMA-262");
+                let what = format!(
+                    "\"\\{next}\" is no escape of ECMA-262 with the flag u: leave the \"\\\" out"
+                );
                 return Err(invalid(&what));
             }
         };

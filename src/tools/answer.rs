@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::asking::Asked;
 use crate::domain::failure::Failure;
 use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
@@ -23,7 +24,14 @@ pub struct ToolAnswer {
     pub is_error: bool,
     /// The image that code ran in, where it did.
     pub image: Option<UsedImage>,
+    /// What the client has to answer first; then there is nothing else yet.
+    pub asked: Option<Asked>,
 }
+
+/// A call that did what it should, in logs and metrics.
+pub(super) const OK: &str = "ok";
+/// A call that goes on when its client has answered.
+pub(super) const INPUT_REQUIRED: &str = "input_required";
 
 fn text_blocks(text: &str) -> JsonText {
     #[derive(Serialize)]
@@ -47,6 +55,7 @@ impl ToolAnswer {
             structured_content: None,
             is_error: false,
             image: None,
+            asked: None,
         }
     }
 
@@ -57,6 +66,7 @@ impl ToolAnswer {
             structured_content: Some(value),
             is_error: false,
             image: None,
+            asked: None,
         }
     }
 
@@ -77,6 +87,26 @@ impl ToolAnswer {
             structured_content: None,
             is_error: false,
             image: None,
+            asked: None,
+        }
+    }
+
+    /// Questions in place of a result.
+    pub(super) fn asked(asked: Asked) -> Self {
+        Self {
+            content: JsonText::from_value(&json!([])),
+            asked: Some(asked),
+            structured_content: None,
+            is_error: false,
+            image: None,
+        }
+    }
+
+    /// How a call with this answer ended, where it did not fail.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.asked {
+            None => OK,
+            Some(_) => INPUT_REQUIRED,
         }
     }
 
@@ -106,6 +136,7 @@ impl ToolAnswer {
             structured_content: Some(JsonText::from_value(&structured)),
             is_error: true,
             image: None,
+            asked: None,
         }
     }
 

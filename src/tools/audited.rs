@@ -34,10 +34,15 @@ impl Tools {
         context: &CallContext<'_>,
         execution: &Execution<'_>,
     ) -> Result<Act, Failure> {
+        let dependencies = execution.definition.dependencies.iter();
+        let dependencies: Vec<_> = dependencies
+            .map(|one| format!("{}@{}", one.name, one.version))
+            .collect();
         let intent = Details::Run {
-            revision: execution.revision,
+            revision: execution.stored.map(|tool| tool.revision),
             digest: CodeDigest::of(&execution.definition.code),
             image: execution.definition.image.clone(),
+            dependencies: dependencies.join(", "),
         };
         let event = context.event(execution.action, execution.label);
         self.audit.begin(event, intent).map_err(unaudited)
@@ -54,6 +59,7 @@ impl Tools {
             revision: None,
             digest: CodeDigest::of(commands),
             image: None,
+            dependencies: String::new(),
         };
         let event = context.event(Action::SandboxExec, sandbox);
         self.audit.begin(event, intent).map_err(unaudited)
@@ -136,7 +142,7 @@ pub(super) fn end_run(
     ran: &Ran,
 ) -> Result<ToolAnswer, Failure> {
     let (result, outcome) = match &answer {
-        Ok(_) => (ActResult::Success, "ok"),
+        Ok(answer) => (ActResult::Success, answer.outcome()),
         Err(failure) => (act_result(failure), failure.kind.as_str()),
     };
     let details = Details::Ran {

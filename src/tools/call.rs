@@ -1,21 +1,24 @@
 //! One tool call, step by step: resolve, validate arguments, authorize, take a slot, run, validate
 //! the result, count. Whatever a caller may be told of its end leaves here as a [`ToolAnswer`].
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Tools;
-use super::answer::ToolAnswer;
+use super::answer::{INPUT_REQUIRED, OK, ToolAnswer};
+use super::asking::{Client, Round};
 use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::catalog::Resolved;
-use super::schemas::{check_arguments, dynamic_arguments, shape_result};
+use super::schemas::{check_arguments, dynamic_arguments, shape_content, shape_value};
 use crate::audit::Action;
 use crate::auth::{Caller, Denied, Missing};
 use crate::base::deadline::Deadline;
+use crate::domain::asking::ClientCapability;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::json::JsonText;
-use crate::domain::run::{Cancel, Job, Observer};
+use crate::domain::run::{Cancel, Job, Returned};
 use crate::domain::tool::{Definition, Tool};
 use crate::engine::Sandbox;
 use crate::guard::{Ending, Place, Refusal};
@@ -30,6 +33,8 @@ pub struct CallContext<'a> {
     pub request_id: &'a str,
     /// Ends what the call runs.
     pub cancel: &'a Cancel,
+    /// Whom running code may ask.
+    pub client: &'a Client,
 }
 
 /// There is no such tool.
@@ -43,6 +48,10 @@ pub enum NotCalled {
     Unknown,
     /// The caller's token lacks scopes; with more of them it could.
     Denied(Denied),
+    /// The client did not declare all of what the tool requires of it, which is this.
+    Incapable(BTreeSet<ClientCapability>),
+    /// The tool has changed since it asked what the client now answers.
+    ToolChanged,
 }
 
 impl From<UnknownTool> for NotCalled {
@@ -55,10 +64,10 @@ impl From<UnknownTool> for NotCalled {
 pub(super) struct Called {
     pub(super) answer: ToolAnswer,
     pub(super) kind: CallKind,
-    /// `ok` or a failure kind's name.
+    /// `ok`, `input_required` or a failure kind's name.
     pub(super) outcome: &'static str,
-    /// Where more scopes would have helped.
-    denied: Option<Denied>,
+    /// Where the protocol has an answer of its own.
+    not_called: Option<NotCalled>,
 }
 
 impl Called {
@@ -70,10 +79,10 @@ impl Called {
     /// A call that did what it should.
     pub(super) fn answered(kind: CallKind, answer: ToolAnswer) -> Self {
         Self {
+            outcome: answer.outcome(),
             answer,
             kind,
-            outcome: "ok",
-            denied: None,
+            not_called: None,
         }
     }
 
@@ -85,8 +94,16 @@ impl Called {
                 .retry_after(retry_after_ms);
         }
         Self {
-            denied: (!denied.scopes.is_empty()).then_some(denied),
+            not_called: (!denied.scopes.is_empty()).then_some(NotCalled::Denied(denied)),
             ..Self::refused(CallKind::BuiltIn, failure)
+        }
+    }
+
+    /// A call that is none, for a reason that a failure can only tell in words.
+    fn not_called(kind: CallKind, failure: Failure, reason: NotCalled) -> Self {
+        Self {
+            not_called: Some(reason),
+            ..Self::refused(kind, failure)
         }
     }
 
@@ -105,7 +122,7 @@ impl Called {
             answer,
             kind,
             outcome: failure.kind.as_str(),
-            denied: None,
+            not_called: None,
         }
     }
 
@@ -122,8 +139,8 @@ impl Called {
 pub(super) struct Execution<'a> {
     pub(super) kind: CallKind,
     pub(super) action: Action,
-    /// The stored tool's.
-    pub(super) revision: Option<u64>,
+    /// Where the code is stored.
+    pub(super) stored: Option<&'a Tool>,
     /// The guard's scope.
     pub(super) scope: String,
     /// For labels and logs.
@@ -167,8 +184,8 @@ impl Tools {
             }
         };
         self.metrics.count_call(called.kind, called.outcome);
-        match called.denied {
-            Some(denied) => Err(NotCalled::Denied(denied)),
+        match called.not_called {
+            Some(reason) => Err(reason),
             None => Ok(called.answer),
         }
     }
@@ -210,11 +227,11 @@ impl Tools {
         }
     }
 
-    /// Counts what became of an admitted use; `outcome` is `ok` or a failure kind's name.
+    /// Counts what became of an admitted use, by its outcome.
     fn note_ending(&self, scope: &str, outcome: &str) {
         if outcome == FailureKind::Busy.as_str() {
             self.guard.note(scope, Ending::Busy);
-        } else if outcome != "ok" {
+        } else if outcome != OK && outcome != INPUT_REQUIRED {
             self.guard.note(scope, Ending::Failed);
         }
     }
@@ -231,6 +248,10 @@ impl Tools {
         tool: &Tool,
         arguments: &JsonText,
     ) -> Called {
+        let required = &tool.definition.requires_client_capabilities;
+        if context.client.lacks(required) {
+            return self.refuse_incapable(context, tool, required);
+        }
         let args = match dynamic_arguments(&tool.definition, arguments) {
             Ok(args) => args,
             Err(failure) => return Called::refused(CallKind::Dynamic, failure),
@@ -240,7 +261,7 @@ impl Tools {
             &Execution {
                 kind: CallKind::Dynamic,
                 action: Action::Exec,
-                revision: Some(tool.revision),
+                stored: Some(tool),
                 scope: format!("dynamic.exec.{}", tool.name),
                 label: tool.name.as_str(),
                 definition: &tool.definition,
@@ -250,8 +271,43 @@ impl Tools {
         )
     }
 
+    /// The stateless era has an error of its own for this. Clients of handshake revisions declared
+    /// theirs once, for a session that remembers nothing; and whatever they declared, there is no
+    /// stream yet on which to ask them: they are told so by a failure that people can read.
+    fn refuse_incapable(
+        &self,
+        context: &CallContext<'_>,
+        tool: &Tool,
+        required: &BTreeSet<ClientCapability>,
+    ) -> Called {
+        let event = context.event(Action::Exec, tool.name.as_str());
+        self.audit.deny(&event, "client_capability", None);
+        let names: Vec<_> = required.iter().map(|one| one.as_str()).collect();
+        let failure = Failure::new(
+            FailureKind::Policy,
+            format!(
+                "this tool asks its caller ({}), which clients of protocol revisions before \
+                 2026-07-28 cannot be yet: use one of that revision",
+                names.join(", ")
+            ),
+        );
+        if context.client.capabilities.is_none() {
+            return Called::refused(CallKind::Dynamic, failure);
+        }
+        let reason = NotCalled::Incapable(required.clone());
+        Called::not_called(CallKind::Dynamic, failure, reason)
+    }
+
     /// Runs code: rate, slot, sandbox, result.
     pub(super) fn execute(&self, context: &CallContext<'_>, execution: &Execution<'_>) -> Called {
+        let asker = asker(execution);
+        if let Some(earlier) = &context.client.earlier
+            && earlier.asker != asker
+        {
+            let message = "the tool has changed since it asked: call it anew, without requestState";
+            let failure = Failure::new(FailureKind::InvalidArguments, message);
+            return Called::not_called(execution.kind, failure, NotCalled::ToolChanged);
+        }
         let began = Instant::now();
         let mut ran = Ran::default();
         let outcome = self.execute_once(context, execution, &mut ran);
@@ -317,12 +373,14 @@ impl Tools {
         let acquire = Deadline::after(self.settings.queue);
         let slot = self.enter(context, &execution.scope, acquire)?;
         let act = self.begin_run(context, execution)?;
+        let asker = asker(execution);
+        let mut round = Round::new(context.client, &asker);
         let ended = match execution.sandbox {
-            None => self.engine.run(job, acquire, context.cancel, &mut NoClient),
+            None => self.engine.run(job, acquire, context.cancel, &mut round),
             Some(sandbox) => {
                 self.engine
                     .sandboxes()?
-                    .run(sandbox, job, acquire, context.cancel, &mut NoClient)
+                    .run(sandbox, job, acquire, context.cancel, &mut round)
             }
         };
         drop(slot);
@@ -332,25 +390,21 @@ impl Tools {
         };
         self.observe_run(began, ended.duration);
         let returned = ended.outcome;
-        let answer = returned
-            .and_then(|returned| shape_result(execution.definition, returned, ended.duration));
+        let answer = returned.and_then(|returned| match returned {
+            Returned::Waiting => Ok(ToolAnswer::asked(round.finish())),
+            Returned::Value(value) => shape_value(execution.definition, value, ended.duration),
+            Returned::Content(blocks) => shape_content(execution.definition, blocks),
+        });
         end_run(act, answer, ran)
     }
 }
 
-/// Messages of running code that reach nobody yet: answers are JSON, without a stream beside them.
-struct NoClient;
-
-impl Observer for NoClient {
-    fn log(&mut self, _level: &str, _data: &JsonText) {}
-
-    fn progress(&mut self, _done: f64, _total: Option<f64>, _message: Option<&str>) {}
-
-    fn ask(&mut self, kind: &str, _key: &str, _params: &JsonText) -> Result<JsonText, String> {
-        Err(format!(
-            "ctx.{kind} is not available yet: this server cannot ask clients"
-        ))
-    }
+/// Which code asks, as it stands now: nothing where it comes with the call itself.
+fn asker(execution: &Execution<'_>) -> String {
+    let stored = execution.stored;
+    stored.map_or_else(String::new, |tool| {
+        format!("{} {} {}", tool.name, tool.revision, tool.created_at)
+    })
 }
 
 pub(super) fn refused(refusal: Refusal) -> Failure {

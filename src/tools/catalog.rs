@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::builtins::{Access, BuiltIn, reserved};
-use super::{Tools, UnknownTool};
+use super::{Client, Tools, UnknownTool};
 use crate::auth::Caller;
 use crate::config::NameStyle;
 use crate::domain::json::JsonText;
@@ -95,11 +95,15 @@ impl Tools {
         self.authority.shows_admin_acts(caller)
     }
 
-    /// The input schema that the author of a dynamic tool gave it.
-    pub fn author_schema(&self, name: &str) -> Option<JsonText> {
+    /// The input schema that the author of a dynamic tool gave it, where this client can call it.
+    pub fn author_schema(&self, client: &Client, name: &str) -> Option<JsonText> {
         match self.resolve(name).ok()? {
             Resolved::BuiltIn(_) => None,
-            Resolved::Dynamic(tool) => tool.definition.input_schema.clone(),
+            Resolved::Dynamic(tool) => {
+                let definition = &tool.definition;
+                let lacks = client.lacks(&definition.requires_client_capabilities);
+                definition.input_schema.clone().filter(|_| !lacks)
+            }
         }
     }
 

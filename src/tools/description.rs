@@ -1,7 +1,23 @@
 //! The words that teach an author, who is usually a model, to get a tool right the first time.
 
+use std::borrow::Cow;
+
+use crate::config::{BUILT_INS, NameStyle};
+use crate::domain::tool::underscored;
+
+/// A text of ours with its built-in tools named as they are listed.
+pub(super) fn in_style(style: NameStyle, text: &str) -> Cow<'_, str> {
+    let mut styled = Cow::Borrowed(text);
+    for (name, ..) in BUILT_INS {
+        if style == NameStyle::Underscore && name.contains('.') && styled.contains(name) {
+            styled = Cow::Owned(styled.replace(name, &underscored(name)));
+        }
+    }
+    styled
+}
+
 /// For `initialize` and `server/discover`.
-pub const INSTRUCTIONS: &str = "\
+pub(super) const INSTRUCTIONS: &str = "\
 This server lets you make tools while it runs. dynamic.tool.create stores a tool; it can be called at \
 once, under its own name or, where your client does not refresh its list, by dynamic.tool.call. \
 run_js_ephemeral runs code once without storing it. Each call runs in its own sandbox: nothing is kept \
@@ -21,5 +37,8 @@ The code is the body of `async function run(args, ctx)` on Node.js: `return` a J
 freely, load modules with `require(…)` or `await import(…)` (no static import/export). Throw to report \
 a failure. Undefined becomes null; Map, Set, BigInt, Buffer and circular values are refused. \
 ctx.content([...]) returns raw MCP content blocks, ctx.progress(done, total, message) and ctx.log(level, \
-data) report on the way, ctx.signal aborts on cancellation. No network, no memory of earlier calls; \
+data) report on the way, ctx.signal aborts on cancellation. `await ctx.elicit(key, { message, \
+requestedSchema })` asks the user, ctx.sample(key, { messages, maxTokens }) the client's model, \
+ctx.listRoots(key) for its folders: the call is then made again with the answers and the code runs \
+again from its top, so change nothing before you ask. No network, no memory of earlier calls; \
 /workspace and /tmp are writable.";

@@ -2,6 +2,7 @@
 //! time. The resources beside them, likewise.
 
 mod answer;
+mod asking;
 mod audited;
 mod builtins;
 mod call;
@@ -9,10 +10,12 @@ mod catalog;
 mod content;
 mod description;
 mod entry;
+mod questions;
 mod reports;
 mod resources;
 mod schemas;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,9 +30,10 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
+pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
+pub use builtins::is_answered_at_once;
 pub use call::{CallContext, NotCalled, UnknownTool};
 pub use catalog::ListedTool;
-pub use description::INSTRUCTIONS;
 pub use resources::{ListedResource, NotRead, ResourceText};
 
 /// Limits and choices of the operator that tools obey.
@@ -100,6 +104,11 @@ impl Tools {
             stop,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// What clients' models are told of this server at first.
+    pub fn instructions(&self) -> Cow<'static, str> {
+        description::in_style(self.settings.name_style, description::INSTRUCTIONS)
     }
 
     /// Refuses new runs from now on; running ones go on.

@@ -6,7 +6,6 @@ use super::answer::ToolAnswer;
 use super::content;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
-use crate::domain::run::Returned;
 use crate::domain::tool::Definition;
 use crate::schema::Schema;
 
@@ -60,29 +59,37 @@ fn compile(schema: &JsonText, which: &str) -> Result<Schema, Failure> {
     Schema::compile(&value).map_err(|error| unusable(error.to_string()))
 }
 
-pub(super) fn shape_result(
+fn invalid(message: String) -> Failure {
+    Failure::new(FailureKind::InvalidResult, message)
+}
+
+fn unreadable(error: &serde_json::Error) -> Failure {
+    invalid(format!("$ cannot be read: {error}"))
+}
+
+pub(super) fn shape_content(
     definition: &Definition,
-    returned: Returned,
+    blocks: JsonText,
+) -> Result<ToolAnswer, Failure> {
+    if definition.output_schema.is_some() {
+        let message = "the tool has an outputSchema: return a value, not ctx.content([...])";
+        return Err(invalid(message.to_owned()));
+    }
+    content::check_blocks(&blocks.value().map_err(|error| unreadable(&error))?)?;
+    Ok(ToolAnswer::blocks(blocks))
+}
+
+pub(super) fn shape_value(
+    definition: &Definition,
+    value: JsonText,
     duration: Duration,
 ) -> Result<ToolAnswer, Failure> {
-    let invalid = |message: String| Failure::new(FailureKind::InvalidResult, message);
-    let unreadable = |error: serde_json::Error| invalid(format!("$ cannot be read: {error}"));
-    match (returned, &definition.output_schema) {
-        (Returned::Content(blocks), None) => {
-            content::check_blocks(&blocks.value().map_err(unreadable)?)?;
-            Ok(ToolAnswer::blocks(blocks))
-        }
-        (Returned::Content(_), Some(_)) => {
-            let message = "the tool has an outputSchema: return a value, not ctx.content([...])";
-            Err(invalid(message.to_owned()))
-        }
-        (Returned::Value(value), None) => Ok(ToolAnswer::run_result(&value, duration)),
-        (Returned::Value(value), Some(schema)) => {
-            let instance = value.value().map_err(unreadable)?;
-            compile(schema, "outputSchema")?
-                .validate(&instance)
-                .map_err(|violations| invalid(format!("the result does not fit: {violations}")))?;
-            Ok(ToolAnswer::value(value))
-        }
-    }
+    let Some(schema) = &definition.output_schema else {
+        return Ok(ToolAnswer::run_result(&value, duration));
+    };
+    let instance = value.value().map_err(|error| unreadable(&error))?;
+    compile(schema, "outputSchema")?
+        .validate(&instance)
+        .map_err(|violations| invalid(format!("the result does not fit: {violations}")))?;
+    Ok(ToolAnswer::value(value))
 }

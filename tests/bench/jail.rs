@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::deadline::Deadline;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Job, Observer};
@@ -31,8 +32,8 @@ struct Silent;
 impl Observer for Silent {
     fn log(&mut self, _: &str, _: &JsonText) {}
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err(String::new())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused(String::new())
     }
 }
 

@@ -25,6 +25,7 @@ mod process;
 #[path = "server/statistics.rs"]
 mod statistics;
 
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -231,6 +232,7 @@ fn definition() -> Definition {
         input_schema: None,
         output_schema: None,
         annotations: None,
+        requires_client_capabilities: BTreeSet::new(),
         code: "return 1".into(),
         enabled: true,
     }

@@ -47,6 +47,11 @@ export async function session(client, tool, protocol) {
     error => ({ code: error.code, message: error.message }));
   const once = await call(own(report.names, 'run_js_ephemeral'), { code: 'return 6 * 7' });
   report.once = once.structuredContent.result;
+  const asked = await call(own(report.names, 'run_js_ephemeral'), { code: `
+    const requestedSchema = { type: 'object', properties: { name: { type: 'string' } } };
+    const { action, content } = await ctx.elicit('name', { message: 'Who?', requestedSchema });
+    return [action, content.name];` });
+  report.asked = asked.isError ? asked.content[0].text : asked.structuredContent?.result;
   const deleted = await call(own(report.names, 'dynamic.tool.delete'), { name: tool });
   report.deleted = !deleted.isError;
   return report;

@@ -25,6 +25,11 @@ TOOL = {
             "return { quotient: args.a / args.b };",
 }
 
+ASKING = """
+const requestedSchema = { type: 'object', properties: { name: { type: 'string' } } };
+const { action, content } = await ctx.elicit('name', { message: 'Who?', requestedSchema });
+return [action, content.name];"""
+
 
 def own(names, name):
     def spelled(text):
@@ -52,6 +57,8 @@ async def session(tool, names, call, error):
         report["unknown"] = {"code": refusal.error.code, "message": refusal.error.message}
     structured, _, _ = await call(built_in["run_js_ephemeral"], {"code": "return 6 * 7"})
     report["once"] = structured["result"]
+    structured, is_error, text = await call(built_in["run_js_ephemeral"], {"code": ASKING})
+    report["asked"] = text if is_error else structured["result"]
     _, is_error, _ = await call(built_in["dynamic.tool.delete"], {"name": tool})
     report["deleted"] = not is_error
     return report

@@ -1,7 +1,8 @@
 //! Who gets in and who may do what, with the tokens of a real identity provider: its keys change,
 //! it goes away and comes back, it is reached over TLS or its keys lie in a file.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::engine::await_that;
 use crate::support::http::{ACCEPT, Connection, JSON, Reply, call_body, failure};
 use crate::support::idp::{Idp, make_certificates};
-use crate::support::server::{Folder, Server, run, stderr};
+use crate::support::server::{Folder, Server, run, stderr, stdout};
 
 const AUDIENCE: &str = "https://mcp.example/mcp";
 const ADMIN_TOKEN: &str = "correct-horse-battery";
@@ -474,6 +475,43 @@ fn a_wrong_admin_token_is_told_where_the_scope_is_enough() {
 }
 
 #[test]
+fn the_client_of_one_line_has_its_token_from_a_file() {
+    let mut idp = Idp::start();
+    let server = start(&idp, &[]);
+    let port = server.address.port().to_string();
+    let folder = Folder::new();
+    let file = folder.path().join("token");
+    let call = |more: &[&str]| {
+        let line = [&["call", "system.whoami", "--port", &port], more].concat();
+        let output = run(&folder, &[], &line);
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    let token = idp.token("alice", "mcp.use", AUDIENCE);
+    let with_file = ["--token-file", "token"];
+    let check = |content: &str, expected: (i32, &str)| {
+        std::fs::write(&file, content).unwrap();
+        let (code, told) = call(&with_file);
+        assert_eq!(code, Some(expected.0), "{told}");
+        assert!(told.contains(expected.1), "{told}");
+        assert!(!told.contains(&token), "{told}");
+    };
+    check(&format!("{token}\n"), (0, r#""subject":"alice""#));
+    check(&format!("{token}x"), (1, "dynamic-mcp: the token"));
+    let rule = "dynamic-mcp: --token-file: the file must hold one token, and nothing else";
+    check("two words", (2, rule));
+    check("", (2, rule));
+    std::fs::remove_file(&file).unwrap();
+    let missing = "dynamic-mcp: --token-file: the file does not exist\n";
+    assert_eq!(call(&with_file), (Some(2), missing.to_owned()));
+    let (code, told) = call(&[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        told.ends_with("; give one with --token-file FILE\n"),
+        "{told}"
+    );
+}
+
+#[test]
 fn everybody_can_ask_who_they_are() {
     let mut idp = Idp::start();
     let server = start(&idp, &[]);
@@ -645,6 +683,55 @@ fn a_silent_key_server_holds_nobody_up() {
         let detail = server.readiness().1["keys"]["detail"].clone();
         detail.as_str().unwrap().ends_with("took longer than 5 s")
     });
+}
+
+/// A key server that says once what the real one says; later requests wait for ever.
+fn once(jwks: &str) -> String {
+    let rest = jwks.strip_prefix("http://").unwrap();
+    let (authority, path) = rest.split_once('/').unwrap();
+    let head = format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+    let mut real = TcpStream::connect(authority).unwrap();
+    real.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    real.read_to_end(&mut answer).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/{path}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut first, _) = listener.accept().unwrap();
+        let _ = first.read(&mut [0; 4096]);
+        first.write_all(&answer).unwrap();
+        drop(first);
+        let later: Vec<_> = listener.incoming().collect();
+        drop(later);
+    });
+    url
+}
+
+#[test]
+fn who_is_known_does_not_wait_beside_those_who_are_not() {
+    let mut idp = Idp::start();
+    let old = bearer(&idp.token("alice", "mcp.use", AUDIENCE));
+    idp.tell("rotate");
+    let alice = bearer(&idp.token("alice", "mcp.use", AUDIENCE));
+    idp.jwks = once(&idp.jwks);
+    let server = start(&idp, &[]);
+    let ask = |token: &str| {
+        let mut client = server.connect();
+        client.send_health(&[("Authorization", token)]);
+        client
+    };
+    assert_eq!(ask(&alice).read(false).status, 200);
+    let mut strangers: Vec<_> = (0..4).map(|_| ask(&old)).collect();
+    // Each of them holds a worker of the many, and none of the few.
+    await_that("the strangers to wait", || {
+        server.metric("dynamic_mcp_http_workers_busy ") == 4.0
+    });
+    for _ in 0..20 {
+        assert_eq!(ask(&alice).read(false).status, 200);
+    }
+    for stranger in &mut strangers {
+        assert_eq!(stranger.read(false).status, 503);
+    }
 }
 
 #[test]

@@ -128,6 +128,18 @@ fn differences(client: &Client, report: &Value, tool: &str, revision: &str) -> S
         "inspector" => json!("tool_not_found"),
         _ => json!(-32602),
     };
+    let cannot = |why: &str| json!(format!("threw: ctx.elicit cannot reach this client: {why}"));
+    let asked = match (client.folder, revision) {
+        ("typescript-2" | "python-2", "2026-07-28") => json!(["accept", "Ada"]),
+        ("inspector", "2026-07-28") => cannot(
+            "it did not declare the capability elicitation. Do without, or create the tool with \
+             requiresClientCapabilities: [\"elicitation\"]",
+        ),
+        _ => cannot(
+            "it speaks a protocol revision before 2026-07-28, whose clients this server cannot ask \
+             yet",
+        ),
+    };
     let threw = "threw at line 1, column 25: RangeError: division by zero";
     let missing = "invalid_arguments: $ must have property \"b\"";
     let expected = [
@@ -140,6 +152,7 @@ fn differences(client: &Client, report: &Value, tool: &str, revision: &str) -> S
         ("/invalid", json!({ "isError": true, "text": missing })),
         ("/unknown/code", unknown),
         ("/once", json!(42)),
+        ("/asked", asked),
         ("/deleted", json!(true)),
     ];
     let mut text = String::new();

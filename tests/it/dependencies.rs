@@ -437,6 +437,67 @@ fn old_layers_go_and_come_back_with_the_next_call() {
 }
 
 #[test]
+fn a_full_volume_takes_no_more_until_something_of_it_is_old() {
+    let volume = Volume::new();
+    let fixture = |upkeep| {
+        let settings = volume.settings(registry().npm());
+        Fixture::start(EngineSettings {
+            dependencies: DependencySettings {
+                upkeep,
+                max_total_bytes: 0,
+                ..settings.dependencies
+            },
+            ..settings
+        })
+    };
+    let load = "return require('plain')('a')";
+    let young = fixture(Duration::from_secs(3600));
+    assert_eq!(value(&young, load, &["plain@1"]), "a!");
+    check_failure(
+        &young,
+        &["user@1"],
+        "engine_unavailable: user@1: not in the cache, and the volume of packages is full: …",
+    );
+    assert_eq!(value(&young, load, &["plain@1"]), "a!", "it is there");
+    let old = fixture(Duration::ZERO);
+    let load = "return require('user')('a')";
+    assert_eq!(value(&old, load, &["user@1"]), "a?!");
+}
+
+#[test]
+fn nothing_is_installed_from_elsewhere_than_the_registry() {
+    let elsewhere = PackageRegistry::start(&[PLAIN]);
+    let url = elsewhere.npm().registry.unwrap();
+    let manifest = |name: &str, field: &str| {
+        let url = url.trim_end_matches('/');
+        let manifest = json!({
+            "name": name,
+            "version": "1.0.0",
+            field: { "plain": format!("{url}/plain/-/plain-1.2.3.tgz") },
+        });
+        &*Box::leak(manifest.to_string().into_boxed_str())
+    };
+    let files = &[("index.js", "")][..];
+    let registry = PackageRegistry::start(&[
+        Package {
+            manifest: manifest("peer", "peerDependencies"),
+            files,
+        },
+        Package {
+            manifest: manifest("plainly", "dependencies"),
+            files,
+        },
+    ]);
+    let volume = Volume::new();
+    let fixture = Fixture::start(volume.settings(registry.npm()));
+    for name in ["peer", "plainly"] {
+        let pattern =
+            format!("policy: {name}@1: it brings along plain@http://…/plain-1.2.3.tgz, …");
+        check_failure(&fixture, &[&format!("{name}@1")], &pattern);
+    }
+}
+
+#[test]
 fn a_server_refuses_bad_dependencies_when_a_tool_is_made_and_tells_why_none_come() {
     let server = Server::start(&[
         ("MCP_SANDBOX_NPM_REGISTRY", "http://127.0.0.1:9/"),

@@ -4,9 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use dynamic_mcp::base::clock::unix_millis;
 use dynamic_mcp::docker::Daemon;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::Observer;
@@ -108,8 +110,8 @@ struct Client;
 impl Observer for Client {
     fn log(&mut self, _: &str, _: &JsonText) {}
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, key: &str, _: &JsonText) -> Result<JsonText, String> {
-        Ok(JsonText::from_value(&json!(key)))
+    fn ask(&mut self, ask: Ask) -> Answer {
+        Answer::Value(JsonText::from_value(&json!(ask.key)))
     }
 }
 
@@ -160,8 +162,10 @@ fn podman_s_service_runs_limits_and_reaps() {
 
     // What a dead instance left.
     let files = json!({"Name": "nofile", "Soft": 1024, "Hard": 1024});
+    let now = unix_millis(SystemTime::now()) / 1000;
     let spec = json!({"Image": "node:lts-slim", "Cmd": ["node", "-e", "setInterval(() => {}, 9)"],
-        "Labels": {"dynamic-mcp.owner": "dead"}, "HostConfig": {"NetworkMode": "none", "Ulimits": [files]}});
+        "Labels": {"dynamic-mcp.owner": "dead", "dynamic-mcp.created": now.to_string()},
+        "HostConfig": {"NetworkMode": "none", "Ulimits": [files]}});
     let left = daemon.create_container(&spec, patience()).unwrap();
     daemon.start_container(&left, patience()).unwrap();
     assert_eq!(owned_by(&daemon, "dead").len(), 1);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use dynamic_mcp::base::deadline::Deadline;
 use dynamic_mcp::config::DaemonAddress;
 use dynamic_mcp::docker::{CredentialFault, Daemon, DockerError, TlsFault};
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Observer};
@@ -128,8 +129,10 @@ impl Observer for Client {
     fn progress(&mut self, done: f64, _: Option<f64>, _: Option<&str>) {
         self.0.push(done);
     }
-    fn ask(&mut self, _: &str, key: &str, _: &JsonText) -> Result<JsonText, String> {
-        Ok(JsonText::parse(format!("{{\"answer\":\"{key}\"}}")).unwrap())
+    fn ask(&mut self, ask: Ask) -> Answer {
+        Answer::Value(JsonText::from_value(
+            &serde_json::json!({ "answer": ask.key }),
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::deadline::Deadline;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Observer};
@@ -36,14 +37,18 @@ impl Observer for Scribe {
     fn progress(&mut self, done: f64, total: Option<f64>, message: Option<&str>) {
         self.note(format!("progress {done} {total:?} {message:?}"));
     }
-    fn ask(&mut self, kind: &str, key: &str, params: &JsonText) -> Result<JsonText, String> {
-        self.note(format!("ask {kind} {key} {}", params.text()));
-        match key {
-            "no" => Err("declined é\n\"".to_owned()),
-            "null" => Ok(JsonText::parse("null".to_owned()).unwrap()),
-            "big" => Ok(JsonText::parse(format!("\"{}\"", "b".repeat(1_000_000))).unwrap()),
-            other => Ok(JsonText::parse(format!("{{\"for\":\"{other}\"}}")).unwrap()),
-        }
+    fn ask(&mut self, ask: Ask) -> Answer {
+        let (kind, key) = (ask.kind.as_str(), ask.key.as_str());
+        self.note(format!("ask {kind} {key} {}", ask.params.text()));
+        let text = match key {
+            "no" => return Answer::Refused("declined é\n\"".to_owned()),
+            "null" => "null".to_owned(),
+            "big" => format!("\"{}\"", "b".repeat(1_000_000)),
+            later if later.starts_with("later") => return Answer::Later,
+            // Clients write JSON as they like.
+            other => format!("{{\r\n\t\"for\":\n\"{other}\"}}"),
+        };
+        Answer::Value(JsonText::parse(text).unwrap())
     }
 }
 
@@ -118,6 +123,53 @@ fn questions_are_answered_or_refused() {
         "[[{\"for\":\"name\"},{\"for\":\"think\"},{\"for\":\"roots\"},null],1000000,\
          [\"declined é\\n\\\"\",\"the key must be a non-empty string\",\
          \"the key must be a non-empty string\",\"$ is a BigInt: use Number(…) or String(…)\"]]"
+    );
+}
+
+#[test]
+fn a_run_asks_all_that_it_can_before_it_waits() {
+    let fixture = Fixture::new();
+    let check = |code: &str, outcome: &str, keys: &[&str]| {
+        let (found, heard) = hear(&fixture, code);
+        let asked: Vec<_> = heard
+            .iter()
+            .filter_map(|line| line.split(' ').nth(2))
+            .collect();
+        assert_eq!(
+            (found.as_str(), asked.as_slice()),
+            (outcome, keys),
+            "{code}"
+        );
+    };
+    check("return await ctx.elicit('later')", "waiting", &["later"]);
+    check(
+        "await Promise.all(['later1', 'a', 'later2'].map(async key => {
+           await ctx.elicit(key); await ctx.sample(key + '+'); }))",
+        "waiting",
+        &["later1", "a", "later2", "a+"],
+    );
+    check(
+        "await ctx.elicit('a'); const late = ctx.listRoots('later');
+         await ctx.elicit('b'); await ctx.elicit('c'); await late",
+        "waiting",
+        &["a", "later", "b", "c"],
+    );
+    // It does not wait for timers, nor does code that nobody can answer.
+    check(
+        "const slow = new Promise(resolve => setTimeout(resolve, 60000));
+         await Promise.race([slow, ctx.elicit('later')])",
+        "waiting",
+        &["later"],
+    );
+    check(
+        "await Promise.all([ctx.elicit('later'), ctx.elicit('no')])",
+        "threw: declined é\n\"",
+        &["later", "no"],
+    );
+    check(
+        "globalThis.setImmediate = () => {}; await ctx.elicit('later')",
+        "waiting",
+        &["later"],
     );
 }
 

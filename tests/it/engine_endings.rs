@@ -41,6 +41,27 @@ await Promise.any([Promise.reject(new Error('x'))])
 require('fs').readFileSync('/no/such')
 => threw: ENOENT: no such file or directory, open '/no/such' @1:15
 
+await fetch('http://no.such.example/')
+=> threw: TypeError: fetch failed (cause: getaddrinfo E… no.such.example; tools have no network)…
+
+await fetch('http://192.0.2.1/')
+=> threw: TypeError: fetch failed (cause: connect ENETUNREACH 192.0.2.1…; tools have no network)…
+
+await require('dns').promises.lookup('no.such.example')
+=> threw: getaddrinfo E… no.such.example (tools have no network)…
+
+throw new Error('x', {cause: new RangeError('deep down')})
+=> threw: x (cause: deep down) @1:7
+
+throw Object.assign(new Error('x', {cause: new Error('', {cause: new Error('z')})}), {code: 'E'})
+=> threw: x (cause: Error) @1:…
+
+throw new Error('x', {cause: {get message() { throw 1; }}})
+=> threw: x @1:7
+
+throw Object.defineProperty(new Error('x'), 'cause', {get() { throw 1; }})
+=> threw: x @1:7
+
 require('fs').writeFileSync('mytool.js', '\n\n\nmodule.exports = () => { throw new Error("x"); }');
 require('./mytool.js')()
 => threw: x @2:23

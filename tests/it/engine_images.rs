@@ -59,6 +59,18 @@ impl OwnImage {
         own
     }
 
+    /// `node:lts-slim` with a `VOLUME`.
+    fn with_volume(path: &str) -> Self {
+        let own = Self::new();
+        let spec = json!({"Image": "node:lts-slim", "Cmd": ["true"]});
+        let id = daemon().create_container(&spec, patience()).unwrap();
+        let (name, tag) = own.0.split_once(':').unwrap();
+        let path = format!("/commit?container={id}&repo={name}&tag={tag}&changes=VOLUME%20{path}");
+        request_shared("POST", &path, b"{}");
+        daemon().remove_container(&id, patience()).unwrap();
+        own
+    }
+
     fn remove(&self) {
         request_shared("DELETE", &format!("/images/{}?force=1", self.0), b"");
     }
@@ -293,6 +305,22 @@ fn code_runs_as_the_image_s_number_or_as_1000() {
         let fixture = Fixture::start(with_image(name, PullPolicy::Never));
         assert_eq!(fixture.value(who), expected, "{name}");
     }
+}
+
+/// A volume would be disk of the host without limits.
+#[test]
+fn volumes_of_an_image_are_as_bounded_as_every_other_folder() {
+    let own = OwnImage::with_volume("/data");
+    let fixture = Fixture::start(with_image(&own.0, PullPolicy::Never));
+    let look = "const fs = require('fs'); fs.writeFileSync('/data/x', '');
+        const [, , kind, options] = fs.readFileSync('/proc/mounts', 'utf8').split('\n')
+          .map(line => line.split(' ')).find(mount => mount[1] === '/data');
+        return [kind, ...['noexec', 'nosuid', 'nodev', 'size=65536k']
+          .filter(option => options.split(',').includes(option))]";
+    let expected = r#"["tmpfs","noexec","nosuid","nodev","size=65536k"]"#;
+    assert_eq!(fixture.value(look), expected);
+    drop(fixture);
+    own.remove();
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use dynamic_mcp::base::clock::unix_millis;
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::docker::State;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Ended, Observer};
@@ -34,17 +35,23 @@ impl Observer for Began {
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {
         self.0.send(()).unwrap();
     }
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err("no client".to_owned())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused("no client".to_owned())
     }
 }
 
 const ENDLESS: &str = "ctx.progress(1); while (true) {}";
 
 fn leave_container(owner: &str, expires_in: i64, running: bool) -> String {
+    leave_labelled(owner, 0, expires_in, running)
+}
+
+/// Its labels say that it was made `age` seconds ago.
+fn leave_labelled(owner: &str, age: i64, expires_in: i64, running: bool) -> String {
     let seconds = i64::try_from(unix_millis(SystemTime::now()) / 1000).unwrap();
     let labels = BTreeMap::from([
         ("dynamic-mcp.owner", owner.to_owned()),
+        ("dynamic-mcp.created", (seconds - age).to_string()),
         ("dynamic-mcp.expires", (seconds + expires_in).to_string()),
     ]);
     let command = ["node", "-e", "setInterval(() => {}, 1000)"];
@@ -75,6 +82,8 @@ fn the_reaper_removes_the_dead_s_and_the_expired_and_nothing_else() {
         leave_container(&sibling, 1000, true),
         leave_container(&unknown, 1000, false),
         leave_container(&fixture.owners.own, 1000, false),
+        // One of ours was made into an image, which has its labels, and so has what is made of it.
+        leave_labelled(&dead, 4000, -10, false),
     ];
     // Another reaper on this daemon may have taken the expired ones already.
     let reaped = fixture.engine.tidy(patience());
@@ -125,10 +134,10 @@ fn what_still_runs_of_an_instance_that_may_live_is_left_to_end() {
     expected.sort();
     assert_eq!(left(), expected);
     end(&runs);
-    assert_eq!(left(), [starts.clone()]);
+    assert_eq!(left(), [starts.as_str()]);
     assert_eq!(
         fixture.owners.dead(),
-        [lost.clone()],
+        [lost.as_str()],
         "something of it is left"
     );
     daemon.remove_container(&starts, patience()).unwrap();
@@ -147,6 +156,7 @@ fn a_runner_whose_server_is_gone_ends_itself() {
     let spec = container_spec(&Variables {
         image_id: node.id,
         user: User::DEFAULT,
+        volumes: Vec::new(),
         memory_bytes: 256 << 20,
         nano_cpus: 1_000_000_000,
         is_podman: false,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Observer, Returned};
@@ -50,8 +51,8 @@ impl Observer for Shout {
         println!("\n{}", data.text());
     }
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err(String::new())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused(String::new())
     }
 }
 

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Job, Returned};
@@ -464,8 +465,8 @@ impl<F: FnMut()> dynamic_mcp::domain::run::Observer for OnLog<F> {
         self.0();
     }
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err("no client".to_owned())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused("no client".to_owned())
     }
 }
 

@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod asking;
 mod audit;
 mod auth;
 mod clients;

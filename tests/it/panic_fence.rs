@@ -132,13 +132,10 @@ fn serve(config: &Config) -> HttpServer {
             queue: Duration::from_millis(100),
         },
     );
-    let sessions = Sessions::new(
-        SessionKey::new([7; 32]),
-        config.http.session_ttl,
-        Arc::default(),
-    );
+    let key = SessionKey::new([7; 32]);
+    let sessions = Sessions::new(key.clone(), config.http.session_ttl, Arc::default());
     let services = Services {
-        mcp: Server::new(Arc::new(tools), Some(sessions)),
+        mcp: Server::new(Arc::new(tools), Some(sessions), key),
         authority,
         audit: Audit::off(),
         metrics,

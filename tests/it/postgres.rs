@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use dynamic_mcp::domain::asking::ClientCapability;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::tool::{Definition, Dependency};
 use dynamic_mcp::registry::document::{self, Extras};
@@ -204,6 +205,7 @@ fn writes_are_kept_byte_for_byte_and_conditional_on_the_revision() {
         input_schema: json(text),
         output_schema: json("{ }"),
         annotations: json("{\"x\":1.50}"),
+        requires_client_capabilities: ClientCapability::ALL.into(),
         enabled: false,
         ..definition("return `\\u{0}\n\t'\"$1`")
     };

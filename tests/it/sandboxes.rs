@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dynamic_mcp::domain::failure::FailureKind;
+use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::principal::Principal;
 use dynamic_mcp::domain::run::{Cancel, Ended, Returned};
 use dynamic_mcp::engine::{Engine, Sandbox, Sandboxes};
@@ -29,7 +30,7 @@ const PLAIN: Package = Package {
 const IDLE: (&str, &str) = ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "120");
 const QUIET: (&str, &str) = ("MCP_AUDIT_ENABLED", "false");
 const NONE: &str = "invalid_arguments: there is no such sandbox: it was stopped, has expired, or \
-    never was; sandbox.initialize makes one";
+    never was; initialize another";
 
 fn settings<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut all = vec![
@@ -564,15 +565,30 @@ fn a_container_that_somebody_removes_is_a_clear_error() {
 }
 
 #[test]
-fn its_acts_are_audited_by_digest() {
+fn its_acts_are_audited_by_digest_and_tell_the_image() {
     let mut server = start(&[]);
-    let id = open(&server);
-    exec(&server, &id, &["echo needle-in-command"]);
-    run_js(&server, &id, "return 'needle-in-code'");
-    stop(&server, &id);
-    exec(&server, &id, &["true"]);
-    run_js(&server, &id, "return 1");
-    stop_again(&server, &id);
+    let image = ImageRef::parse("node:lts-slim").unwrap();
+    let image = daemon().image(&image, patience()).unwrap().unwrap().id;
+    let image = json!({ "name": "node:lts-slim", "id": image });
+    let made = server.call("sandbox.initialize", json!({}));
+    let id = made["structuredContent"]["sessionId"].as_str().unwrap();
+    let ran = [
+        made.clone(),
+        exec(&server, id, &["echo needle-in-command"]),
+        run_js(&server, id, "return 'needle-in-code'"),
+        run_js(&server, id, "throw 'needle-in-code'"),
+    ];
+    for result in ran {
+        assert_eq!(result["_meta"]["dynamic-mcp/image"], image, "{result}");
+    }
+    stop(&server, id);
+    for result in [
+        exec(&server, id, &["true"]),
+        run_js(&server, id, "return 1"),
+    ] {
+        assert_eq!(result.get("_meta"), None, "{result}");
+    }
+    stop_again(&server, id);
     server.stop();
     let log = fs::read_to_string(server.folder.path().join(".dynamic-mcp/audit.log")).unwrap();
     assert!(!log.contains("needle"), "{log}");
@@ -598,6 +614,8 @@ fn its_acts_are_audited_by_digest() {
             "sandbox.exec outcome success",
             "sandbox.run_js intent success",
             "sandbox.run_js outcome success",
+            "sandbox.run_js intent success",
+            "sandbox.run_js outcome error",
             "sandbox.stop - success",
             "sandbox.exec - denied",
             "sandbox.run_js - denied",
@@ -607,7 +625,9 @@ fn its_acts_are_audited_by_digest() {
     let digest = lines[1]["details"]["digest"].as_str().unwrap();
     let text = r#"["echo needle-in-command"]"#;
     assert_eq!(digest, format!("sha256:{}", sha256(text)));
-    assert_eq!(lines[0]["details"]["image"], "node:lts-slim");
+    for index in [0, 2, 4, 6] {
+        assert_eq!(lines[index]["details"]["image"], image, "{lines:?}");
+    }
 }
 
 /// Opens a sandbox, and does something once its container is there; the time limit is only its.

@@ -1,9 +1,11 @@
 //! The main job over HTTP: tools are made, listed, called, changed and removed, and code runs where
 //! it can reach nothing.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::engine::matches;
+use crate::support::engine::{await_that, matches};
 use crate::support::http::{call_body, failure};
 use crate::support::server::Server;
 
@@ -208,6 +210,11 @@ fn arguments_that_do_not_fit_cost_no_container() {
         failure(&result).starts_with("engine_unavailable: "),
         "{result}"
     );
+    let pool = "no sandbox could be parked for node:lts-slim: ";
+    await_that("word of the pool", || server.stderr().contains(pool));
+    // By then it has tried four times.
+    std::thread::sleep(Duration::from_millis(4200));
+    assert_eq!(server.stderr().matches(pool).count(), 1);
     // Whatever needs no compiler still works.
     let patch = json!({ "name": "math.add", "patch": { "description": "Still." } });
     let result = server.call("dynamic.tool.update", patch);

@@ -130,7 +130,9 @@ fn the_env_file_is_read_and_must_be_ours_alone() {
         assert!(told.contains(".env") && told.contains(expected), "{told}");
     };
     refused("MCP_PATH=/x\n", 0o666, "others");
-    refused("LD_PRELOAD=/x\n", 0o600, "LD_PRELOAD");
+    let foreign = "LD_PRELOAD (.env line 1): is no setting of dynamic-mcp, and this file may hold";
+    refused("LD_PRELOAD=/x\n", 0o600, foreign);
+    refused("MCP_PROT=1\n", 0o600, "did you mean MCP_PORT?");
     refused("MCP_NO_SUCH=1\n", 0o600, "MCP_NO_SUCH");
     write("MCP_PATH=/from-file\n", 0o600);
     let server = Server::start_in(&folder, &[]);
@@ -147,6 +149,9 @@ fn commands_that_only_tell() {
     );
     let output = run(&folder, &[("MCP_PORT", "x")], &["--help"]);
     assert!(output.status.success() && stdout(&output).contains("MCP_TOOL_NAME_STYLE"));
+    let brief = run(&folder, &[("MCP_PORT", "x")], &["-h"]);
+    assert!(brief.status.success() && stdout(&brief).contains("audit verify FILE"));
+    assert!(stdout(&brief).len() * 3 < stdout(&output).len());
     let output = run(
         &folder,
         &[("MCP_ADMIN_TOKEN", "correct-horse-battery-staple")],
@@ -310,14 +315,15 @@ fn the_admin_token_is_asked_for_and_never_shown() {
     let folder = Folder::new();
     std::fs::write(folder.path().join("token"), format!("{TOKEN}\n")).unwrap();
     let token_file = folder.path().join("token");
-    std::fs::set_permissions(&token_file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let server = Server::start_in(
-        &folder,
-        &[
-            ("MCP_ADMIN_TOKEN_FILE", token_file.to_str().unwrap()),
-            ("MCP_LOG_LEVEL", "trace"),
-        ],
-    );
+    let named = ("MCP_ADMIN_TOKEN_FILE", token_file.to_str().unwrap());
+    for (mode, warnings) in [(0o644, 1), (0o640, 0)] {
+        std::fs::set_permissions(&token_file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut server = Server::start_in(&folder, &[named]);
+        server.stop();
+        let told = "MCP_ADMIN_TOKEN_FILE: every user can read ";
+        assert_eq!(server.stderr().matches(told).count(), warnings, "{mode:o}");
+    }
+    let server = Server::start_in(&folder, &[named, ("MCP_LOG_LEVEL", "trace")]);
     let tool = |name: &str| json!({ "name": name, "description": "d", "code": "return [args, process.env]" });
     let ask = |name: &str, fields: &[(&str, &str)], arguments: &Value| {
         let reply = server.connect().post(fields, &call_body(name, arguments));

@@ -114,6 +114,9 @@ fn a_server_that_ends_lets_its_runs_end() {
     assert_eq!(idle.exchange("GET", "/readyz", &[], b"").status, 200);
     server.signal("TERM");
     await_that("readiness to fail", || server.readiness().0 == 503);
+    let told = server.stderr();
+    let begins = "SIGTERM: ending; 2 calls under way, for which there are 60 s\n";
+    assert!(told.contains(begins), "{told}");
     assert_eq!(server.readiness().1["draining"]["status"], "failed");
     let refused = server.call("run_js_ephemeral", json!({ "code": "return 1" }));
     assert!(failure(&refused).starts_with("busy: "), "{refused}");
@@ -131,8 +134,20 @@ fn a_server_that_ends_lets_its_runs_end() {
     );
     let status = server.wait();
     assert_eq!(status.code(), Some(0), "{}", server.stderr());
+    assert_ended(&server, "0 calls cancelled");
     assert_eq!(server.containers(), []);
     assert!(server.folder.instances().is_empty());
+}
+
+/// The last line says how long the end took, and then this.
+fn assert_ended(server: &Server, how: &str) {
+    await_that("its last line", || {
+        let told = server.stderr();
+        let last = told.lines().last().unwrap_or_default();
+        let (_, last) = last.split_once(" ended after ").unwrap_or_default();
+        let took = last.strip_suffix(&format!(" s, {how}"));
+        took.is_some_and(|took| took.parse::<f64>().is_ok())
+    });
 }
 
 #[test]
@@ -160,6 +175,7 @@ fn a_server_whose_grace_is_over_ends_its_runs() {
         );
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "{signal}: {}", server.stderr());
+        assert_ended(&server, "3 calls cancelled");
         assert_eq!(server.containers(), [], "{signal}");
     }
 }

@@ -69,6 +69,15 @@ pub(crate) fn check_prompt(server: &Server, when: &str) {
         time < Duration::from_millis(500),
         "tools/list {when}: {time:?}"
     );
+    let time = median(|| {
+        let mut stateless = server.connect();
+        stateless.send_health(&[]);
+        assert_eq!(stateless.read(false).status, 200);
+    });
+    assert!(
+        time < Duration::from_millis(250),
+        "stateless health {when}: {time:?}"
+    );
 }
 
 #[test]
@@ -124,6 +133,32 @@ fn whatever_runs_what_reads_still_answers() {
     );
     assert_eq!(active(&server), 8.0);
     loops.clear();
+}
+
+#[test]
+fn many_who_ask_at_once_are_told_each_what_it_asked() {
+    let server = Server::start(&[]);
+    let _loop = send_run(&server, BUSY_LOOP);
+    await_that("the loop to run", || active(&server) == 1.0);
+    let mut clients: Vec<_> = (0..64).map(|_| server.connect()).collect();
+    for round in 0..20 {
+        for (index, client) in clients.iter_mut().enumerate() {
+            let id = format!("{round}-{index}");
+            client.send_health(&[("X-Request-Id", &id)]);
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            let reply = client.read(false);
+            let id = format!("{round}-{index}");
+            assert_eq!(
+                (reply.status, reply.header("x-request-id")),
+                (200, Some(&*id))
+            );
+            assert_eq!(reply.json()["result"]["structuredContent"]["status"], "ok");
+        }
+    }
+    let counted = "dynamic_mcp_tool_calls_total{kind=\"builtin\",outcome=\"ok\"}";
+    assert_eq!(server.metric(counted), 64.0 * 20.0);
+    assert_eq!(active(&server), 1.0);
 }
 
 #[test]

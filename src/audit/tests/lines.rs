@@ -27,6 +27,7 @@ fn act_out(audit: &Audit) {
         revision: Some(1),
         digest: digest.clone(),
         image: None,
+        dependencies: String::new(),
     };
     let exec = |target| audit.begin(event(Action::Exec, target), run()).unwrap();
     let ran = Details::Ran {
@@ -42,13 +43,13 @@ fn act_out(audit: &Audit) {
     drop(exec("math.add"));
     let rejected = event(Action::GuardReject, "dynamic.exec.math.add");
     audit.deny(&rejected, "rate_limited", Some(1500));
-    let proof = Secret::new("eyJhbGciOi");
+    let token = [7; 32];
     for _ in 0..3 {
         let details = Details::Authenticated {
             scopes: vec!["mcp.call".to_owned()],
         };
         audit
-            .authenticated(&event(Action::HttpAuth, "/mcp"), &proof, details)
+            .authenticated(&event(Action::HttpAuth, "/mcp"), &token, details)
             .unwrap();
     }
     let strange = event(Action::ToolDelete, "a\nb\u{1b}[31m\u{9b}\u{202e}\"\\é");
@@ -115,6 +116,7 @@ fn an_act_that_is_dropped_is_aborted_even_by_a_panic() {
         revision: None,
         digest: CodeDigest::of(""),
         image: None,
+        dependencies: String::new(),
     };
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _act = audit.begin(event(Action::RunJs, "run_js_ephemeral"), details);

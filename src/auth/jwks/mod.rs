@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::keys::{KeySet, NoKeys};
 use crate::base::deadline::Deadline;
+use crate::base::text::counted;
 use crate::config::JwksSource;
 
 pub(crate) use fetch::FetchError;
@@ -92,8 +93,8 @@ impl fmt::Display for KeysHealth {
             Some(age) if self.is_fit() => {
                 write!(
                     formatter,
-                    "{} keys, read {} s ago",
-                    self.keys,
+                    "{}, read {} s ago",
+                    counted(self.keys, "key"),
                     age.as_secs()
                 )?;
             }
@@ -263,7 +264,10 @@ impl Shared {
                 }
                 if state.text.replace(digest) != Some(digest) {
                     let generation = state.current.as_ref().map_or(0, |last| last.generation) + 1;
-                    log::info!("the issuer has {} keys that verify tokens", keys.len());
+                    log::info!(
+                        "the issuer has {} to verify tokens with",
+                        counted(keys.len(), "key")
+                    );
                     state.current = Some(Current {
                         keys: Arc::new(keys),
                         generation,

@@ -99,6 +99,45 @@ fn unknown_variables_are_warnings() {
 }
 
 #[test]
+fn secrets_that_every_user_can_read_are_warnings() {
+    struct Open;
+    impl Files for Open {
+        fn load(&self, _: &Path) -> Result<LoadedFile, FileFault> {
+            Ok(LoadedFile {
+                text: Secret::new("a-secret-of-some-length"),
+                readable_by_all: true,
+                writable_by_others: false,
+                foreign_owner: false,
+            })
+        }
+    }
+    let check = |key: &str, path: &str, expected: &[&str]| {
+        let environment = [
+            (key, path),
+            ("MCP_TRANSPORT", "stdio"),
+            ("HOME", "/nowhere"),
+            ("MCP_SANDBOX_NPM_REGISTRY", "https://npm.example/"),
+        ];
+        let environment = environment.into_iter().collect();
+        let sources = Sources {
+            flags: &[],
+            env_file: None,
+            environment: &environment,
+            files: &Open,
+        };
+        let loaded = crate::config::load(&sources, Problems::default()).unwrap();
+        let told: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told, expected, "{path}");
+    };
+    let mend = "every user can read /etc/token; chmod 600 it, or 640 for a group that needs it";
+    for key in ["MCP_ADMIN_TOKEN_FILE", "MCP_SANDBOX_NPM_TOKEN_FILE"] {
+        check(key, "/etc/token", &[&format!("{key}: {mend}")]);
+        check(key, "/run/secrets/token", &[]);
+        check(key, "/var/run/secrets/a/token", &[]);
+    }
+}
+
+#[test]
 fn every_problem_is_told_in_one_go() {
     let start = Start {
         flags: &[("--nonsense", None), ("--http-workers", Some("1"))],
@@ -241,6 +280,7 @@ fn an_unasked_env_file_of_another_user_is_refused() {
         fn load(&self, _: &Path) -> Result<LoadedFile, FileFault> {
             Ok(LoadedFile {
                 text: Secret::new("MCP_PORT=7"),
+                readable_by_all: false,
                 writable_by_others: false,
                 foreign_owner: true,
             })

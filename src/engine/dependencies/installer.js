@@ -76,6 +76,22 @@ function reasonOf({ code, text }) {
   return 'failed';
 }
 
+// Where packages may come from: the registries that npm is configured with, whoever configured them.
+// What npm's own registry says of itself is fetched from the configured one.
+function origins(options) {
+  const asked = spawnSync('npm', ['config', 'ls', '--long', '--json', ...options],
+    { env: npmEnvironment(), encoding: 'utf8', timeout: 30000, maxBuffer: MAX_NPM_OUTPUT });
+  if (asked.error && asked.error.code === 'ENOENT') throw new Refusal('no_npm', 'npm is not there');
+  const settings = Object.entries(JSON.parse(asked.stdout));
+  const registries = settings.filter(([name]) => name === 'registry' || name.endsWith(':registry'));
+  const found = new Set(registries.map(([, url]) => new URL(url).origin));
+  return url => found.has(url.origin) || /^registry\.npmjs\.org$/.test(url.hostname);
+}
+
+function npmEnvironment() {
+  return { ...process.env, HOME: '/tmp', npm_config_userconfig: '/tmp/npmrc', NODE_OPTIONS: '' };
+}
+
 function npm(folder, options, watch) {
   const always = [
     'install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=dev', '--json', '--loglevel=error',
@@ -83,12 +99,9 @@ function npm(folder, options, watch) {
     '--cache=/tmp/cache', '--logs-max=0', '--fetch-retries=1', '--fetch-retry-mintimeout=500',
     '--fetch-retry-maxtimeout=2000', '--fetch-timeout=30000',
   ];
-  const env = {
-    ...process.env, HOME: '/tmp', npm_config_userconfig: '/tmp/npmrc', NODE_OPTIONS: '',
-  };
   return new Promise((resolve, reject) => {
     const child = spawn('npm', [...always, ...options],
-      { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+      { cwd: folder, env: npmEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
     const heard = ['', ''];
     [child.stdout, child.stderr].forEach((stream, index) => stream.on('data', chunk => {
       if (heard[index].length < MAX_NPM_OUTPUT) heard[index] += chunk;
@@ -122,10 +135,12 @@ function checkBlocked(names, blocked) {
 }
 
 // Every package comes from a registry with a digest of its content; nothing comes from elsewhere.
-function judge(lock, blocked) {
+function judge(lock, blocked, isKnown) {
   const packages = [];
   for (const [where, entry] of Object.entries(lock.packages)) {
-    const wanted = { ...entry.dependencies, ...entry.optionalDependencies };
+    const wanted = {
+      ...entry.dependencies, ...entry.optionalDependencies, ...entry.peerDependencies,
+    };
     for (const [name, spec] of Object.entries(wanted)) {
       if (/[:/]/.test(spec) && !/^npm:/.test(spec)) throw new Refusal('foreign', name + '@' + spec);
     }
@@ -134,8 +149,10 @@ function judge(lock, blocked) {
     const name = entry.name || called;
     checkBlocked([called, name], blocked);
     const bundled = entry.inBundle === true;
-    if (entry.link || !bundled && !/^https?:\/\//.test(entry.resolved || '')) {
-      throw new Refusal('foreign', name);
+    if (entry.link || !bundled && !URL.canParse(entry.resolved)) throw new Refusal('foreign', name);
+    if (!bundled) {
+      const from = new URL(entry.resolved);
+      if (!isKnown(from)) throw new Refusal('foreign', name + ' of ' + from.origin);
     }
     if (!bundled && !entry.integrity) throw new Refusal('integrity', name + ' has no digest');
     packages.push([name, String(entry.version)]);
@@ -193,10 +210,11 @@ async function fill(folder, order) {
   const dependencies = { __proto__: null };
   for (const { name, version } of order.packages) dependencies[name] = version;
   fs.writeFileSync(folder + '/package.json', JSON.stringify({ private: true, dependencies }));
+  const isKnown = origins(order.options);
   await npm(folder, order.options, () => measure(folder, order));
   // Nobody has seen it yet, and none of its code has run.
   const packages = judge(
-    JSON.parse(fs.readFileSync(folder + '/package-lock.json', 'utf8')), order.blocked);
+    JSON.parse(fs.readFileSync(folder + '/package-lock.json', 'utf8')), order.blocked, isKnown);
   fs.rmSync(folder + '/package-lock.json');
   fs.rmSync(folder + '/node_modules/.package-lock.json', { force: true });
   const size = measure(folder, order, settle(folder));
@@ -228,6 +246,10 @@ async function install(order) {
   for (const [name, text] of Object.entries(order.files)) {
     fs.writeFileSync('/tmp/' + name, text, { mode: 0o600 });
   }
+  const { bytes } = evict(order);
+  if (bytes > order.maxTotalBytes) {
+    throw new Refusal('full', bytes + ' of ' + order.maxTotalBytes + ' bytes');
+  }
   const folder = fs.mkdtempSync(path.join(ROOT, UNFINISHED));
   try {
     const installed = await fill(folder, order);
@@ -240,14 +262,22 @@ async function install(order) {
 
 // ---- upkeep ----------------------------------------------------------------------------------
 
-function tidy({ used, keepMs, maxUnusedMs, maxTotalBytes }) {
+function tidy(order) {
   if (!isPrepared(process.getuid())) return { tidied: { removed: [], layers: 0, bytes: 0 } };
-  const now = Date.now();
-  for (const name of used) {
+  const now = new Date();
+  for (const name of order.used) {
     const at = path.join(ROOT, name);
-    if (fs.existsSync(at)) fs.utimesSync(at, new Date(now), new Date(now));
+    if (fs.existsSync(at)) fs.utimesSync(at, now, now);
   }
+  return { tidied: evict(order) };
+}
+
+// Removes what is old, and while there is too much also what was not used lately. Of what is being
+// installed it is only known that it may become as large as a layer may be.
+function evict({ keepMs, maxUnusedMs, maxTotalBytes, maxBytes }) {
+  const now = Date.now();
   const layers = [];
+  let bytes = 0;
   for (const name of fs.readdirSync(ROOT)) {
     const at = path.join(ROOT, name);
     const stat = fs.lstatSync(at, { throwIfNoEntry: false });
@@ -256,12 +286,12 @@ function tidy({ used, keepMs, maxUnusedMs, maxTotalBytes }) {
     if (/^[0-9a-f]{64}$/.test(name)) {
       const manifest = manifestOf(at) || { packages: [], bytes: 0 };
       layers.push({ name, at, age, bytes: manifest.bytes });
-    } else if ((name.startsWith(UNFINISHED) || name.startsWith(DOOMED)) && age > LEFT_MS) {
-      remove(at);
+      bytes += manifest.bytes;
+    } else if (name.startsWith(UNFINISHED) || name.startsWith(DOOMED)) {
+      if (age > LEFT_MS) remove(at); else bytes += maxBytes;
     }
   }
   layers.sort((one, other) => other.age - one.age);
-  let bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0);
   const removed = [];
   for (const layer of layers) {
     const crowded = bytes > maxTotalBytes && layer.age >= keepMs;
@@ -273,7 +303,7 @@ function tidy({ used, keepMs, maxUnusedMs, maxTotalBytes }) {
     bytes -= layer.bytes;
     removed.push(layer.name);
   }
-  return { tidied: { removed, layers: layers.length - removed.length, bytes } };
+  return { removed, layers: layers.length - removed.length, bytes };
 }
 
 // ---- start -----------------------------------------------------------------------------------

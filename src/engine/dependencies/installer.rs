@@ -68,7 +68,7 @@ pub(in crate::engine) fn installer_spec(role: Role, network: &str, variables: &V
     set("", "Env", json!(["HOME=/tmp", "TMPDIR=/tmp", "TZ=UTC"]));
     set("", "WorkingDir", json!("/"));
     let tmpfs = format!("rw,noexec,nosuid,nodev,size=384m,{owner}");
-    set("/HostConfig", "Tmpfs", json!({ "/tmp": tmpfs }));
+    set("/HostConfig/Tmpfs", "/tmp", json!(tmpfs));
     set("/HostConfig/Mounts/0", "ReadOnly", json!(false));
     match role {
         Role::Prepare => {
@@ -145,6 +145,7 @@ mod tests {
         let variables = Variables {
             image_id: "sha256:0123".to_owned(),
             user: User::DEFAULT,
+            volumes: Vec::new(),
             memory_bytes: 512 << 20,
             nano_cpus: 1_000_000_000,
             is_podman: false,

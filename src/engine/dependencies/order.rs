@@ -30,17 +30,30 @@ pub(super) enum Order<'a> {
         blocked: &'a [String],
         options: &'a [String],
         files: BTreeMap<&'a str, &'a str>,
-        max_bytes: u64,
         max_files: u64,
+        #[serde(flatten)]
+        bounds: Bounds,
     },
     /// Note which layers are in use and remove what is old.
     #[serde(rename_all = "camelCase")]
     Tidy {
         used: &'a [String],
-        keep_ms: u64,
-        max_unused_ms: u64,
-        max_total_bytes: u64,
+        #[serde(flatten)]
+        bounds: Bounds,
     },
+}
+
+/// How much the volume may hold.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Bounds {
+    /// Of one layer.
+    pub(super) max_bytes: u64,
+    /// Of all; beyond it layers go that were not used for `keep_ms`.
+    pub(super) max_total_bytes: u64,
+    pub(super) keep_ms: u64,
+    /// Layers that were not used for so long go in any case.
+    pub(super) max_unused_ms: u64,
 }
 
 impl Order<'_> {
@@ -96,6 +109,7 @@ pub(super) enum Reason {
     Conflict,
     Integrity,
     TooLarge,
+    Full,
     Blocked,
     Foreign,
     NoNpm,
@@ -139,6 +153,10 @@ pub(super) fn refusal(reason: Reason, detail: &str, set: &str) -> Failure {
         Reason::Integrity => of_the_site(format!(
             "{set}: what the package registry sent is not what it vouches for, so nothing was \
              installed: {detail}"
+        )),
+        Reason::Full => of_the_site(format!(
+            "{set}: not in the cache, and the volume of packages is full: {detail}; what was not \
+             used for an hour makes room"
         )),
         Reason::Failed => of_the_site(format!("{set}: npm could not install it: {detail}")),
         Reason::Absent => of_the_set(format!("{set}: not in the package registry: {detail}")),

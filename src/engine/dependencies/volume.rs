@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::DependencySettings;
 use super::installer::{INSTALLER, InstallerForge, Role, ask};
-use super::order::{Answer, Order, refusal, set_text};
+use super::order::{Answer, Bounds, Order, refusal, set_text};
 use super::source::Source;
 use crate::base::deadline::Deadline;
 use crate::docker::Image;
@@ -44,6 +44,17 @@ impl Volume {
         })
     }
 
+    fn bounds(&self) -> Bounds {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Bounds {
+            max_bytes: MAX_LAYER_BYTES,
+            max_total_bytes: self.settings.max_total_bytes,
+            // Other servers note their use as often as this one, give or take one time.
+            keep_ms: millis(self.settings.upkeep.saturating_mul(2)),
+            max_unused_ms: millis(self.settings.max_unused),
+        }
+    }
+
     /// Installs the set under the name, unless it is there already.
     pub(super) fn install(
         &self,
@@ -61,8 +72,8 @@ impl Volume {
             blocked: &self.settings.policy.blocked,
             options: &source.options,
             files: files.map(|(name, text)| (*name, text.reveal())).collect(),
-            max_bytes: MAX_LAYER_BYTES,
             max_files: MAX_LAYER_FILES,
+            bounds: self.bounds(),
         };
         let mut answer = self.ask(image, Role::Install, &order, deadline)?;
         if let Answer::Unprepared(_) = answer {
@@ -100,13 +111,9 @@ impl Volume {
     pub(super) fn tidy(&self, used: &[String]) -> Result<Vec<String>, Failure> {
         let deadline = Deadline::after(UPKEEP_TIMEOUT);
         let image = self.forge.default_image(deadline)?;
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let order = Order::Tidy {
             used,
-            // Other servers note their use as often as this one, give or take one time.
-            keep_ms: millis(self.settings.upkeep.saturating_mul(2)),
-            max_unused_ms: millis(self.settings.max_unused),
-            max_total_bytes: self.settings.max_total_bytes,
+            bounds: self.bounds(),
         };
         match self.ask(&image, Role::Tidy, &order, deadline)? {
             Answer::Tidied(tidied) => {

@@ -11,6 +11,7 @@ use super::{Sandbox, Sandboxes};
 use crate::base::deadline::Deadline;
 use crate::docker::{DockerError, EXCHANGE_TIMEOUT, Output};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::image::UsedImage;
 use crate::domain::run::Cancel;
 use crate::engine::conversation::cancelled;
 
@@ -53,6 +54,8 @@ pub struct Executed {
     pub failure: Option<Failure>,
     /// From the first one's start; zero where none was.
     pub duration: Duration,
+    /// What they ran in, where one was started.
+    pub image: Option<UsedImage>,
 }
 
 impl Sandboxes {
@@ -70,6 +73,7 @@ impl Sandboxes {
             commands: Vec::new(),
             failure: None,
             duration: Duration::ZERO,
+            image: None,
         };
         let lease = timeout + LEASE_SLACK;
         let daemon = &self.forge.daemon;
@@ -97,6 +101,8 @@ impl Sandboxes {
             }
         }
         executed.duration = began.elapsed();
+        let was_started = !executed.commands.is_empty();
+        executed.image = was_started.then(|| sandbox.image.clone());
         if let Some(failure) = &mut executed.failure
             && failure.kind == FailureKind::Timeout
         {

@@ -9,6 +9,7 @@ use super::Sandbox;
 use crate::base::hmac::hmac_sha256;
 use crate::base::ids::{hex, random_hex};
 use crate::docker::Container;
+use crate::domain::image::UsedImage;
 use crate::domain::principal::Principal;
 use crate::engine::container_spec::User;
 use crate::engine::labels::{CREATED, KIND, Kind, OWNER, labels};
@@ -19,6 +20,8 @@ const SESSION: &str = "dynamic-mcp.session";
 const PRINCIPAL: &str = "dynamic-mcp.principal";
 /// The image's name.
 const IMAGE: &str = "dynamic-mcp.image";
+/// `sha256:…` of the image's manifest, where it has one.
+const DIGEST: &str = "dynamic-mcp.image-digest";
 /// `uid:gid` of its commands.
 const USER: &str = "dynamic-mcp.user";
 /// Time limit of a call that gives none, in milliseconds.
@@ -97,7 +100,7 @@ impl SandboxKey {
         &self,
         who: &Principal,
         id: &str,
-        image: &str,
+        image: &UsedImage,
         user: User,
         timeout: Duration,
     ) -> BTreeMap<String, String> {
@@ -107,10 +110,12 @@ impl SandboxKey {
         let more = [
             (SESSION, id.to_owned()),
             (PRINCIPAL, self.principal(who)),
-            (IMAGE, image.to_owned()),
+            (IMAGE, image.name.clone()),
             (USER, format!("{uid}:{gid}")),
             (TIMEOUT, timeout.as_millis().to_string()),
         ];
+        let digest = image.digest.clone().map(|digest| (DIGEST, digest));
+        let more = more.into_iter().chain(digest);
         all.extend(more.map(|(name, value)| (name.to_owned(), value)));
         all
     }
@@ -134,7 +139,11 @@ pub(super) fn read(container: Container) -> Option<Sandbox> {
     let number = |name| label(name)?.parse::<u64>().ok();
     Some(Sandbox {
         id: label(SESSION)?,
-        image: label(IMAGE)?,
+        image: UsedImage {
+            name: label(IMAGE)?,
+            id: container.image_id,
+            digest: label(DIGEST),
+        },
         timeout: Duration::from_millis(number(TIMEOUT)?),
         created: UNIX_EPOCH.checked_add(Duration::from_secs(number(CREATED)?))?,
         user: label(USER)?,
@@ -174,11 +183,18 @@ mod tests {
         let (key, who) = (SandboxKey::derive(&[7; 32]), principal("iss", "sub"));
         let id = new_id();
         let timeout = Duration::from_millis(1234);
-        let labels = key.labels(&who, &id, "node:lts-slim", User::DEFAULT, timeout);
+        let image = UsedImage {
+            name: "node:lts-slim".to_owned(),
+            id: "sha256:01".to_owned(),
+            digest: Some("sha256:02".to_owned()),
+        };
+        let labels = key.labels(&who, &id, &image, User::DEFAULT, timeout);
         assert!(!labels.values().any(|value| value.contains("sub")));
         let container = Container {
             id: "c".to_owned(),
             labels,
+            created: 0,
+            image_id: image.id.clone(),
             is_running: true,
             has_ended: false,
         };
@@ -188,10 +204,7 @@ mod tests {
         assert!(!has_marks(&container, &stranger));
         let sandbox = read(container).unwrap();
         assert_eq!((sandbox.id, sandbox.timeout), (id, timeout));
-        assert_eq!(
-            (sandbox.user.as_str(), sandbox.image.as_str()),
-            ("1000:1000", "node:lts-slim")
-        );
+        assert_eq!((sandbox.user.as_str(), sandbox.image), ("1000:1000", image));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::one_shot::{Place, run_once};
 use crate::base::deadline::Deadline;
 use crate::docker::{Container, DockerError};
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::image::ImageRef;
+use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::principal::Principal;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
 
@@ -53,8 +53,8 @@ pub struct SandboxSettings {
 pub struct Sandbox {
     /// `mcp-sbx-` and 32 hexadecimal digits.
     pub id: String,
-    /// The image's name.
-    pub image: String,
+    /// What it really is made of.
+    pub image: UsedImage,
     /// Time limit of a call that gives none.
     pub timeout: Duration,
     /// When it was made, in whole seconds.
@@ -104,7 +104,7 @@ struct State {
 /// There is none of that name for this caller: it never was, is somebody else's, or has ended.
 fn gone() -> Failure {
     let message = "there is no such sandbox: it was stopped, has expired, or never was; \
-        sandbox.initialize makes one";
+        initialize another";
     Failure::new(FailureKind::InvalidArguments, message)
 }
 
@@ -175,7 +175,7 @@ impl Sandboxes {
         deadline: Deadline,
     ) -> Result<Sandbox, Failure> {
         let sandbox = self.find(owner, id, deadline)?;
-        let image = ImageRef::parse(&sandbox.image).map_err(|_| gone())?;
+        let image = ImageRef::parse(&sandbox.image.name).map_err(|_| gone())?;
         self.forge.images.admit(Some(&image))?;
         Ok(sandbox)
     }
@@ -251,7 +251,7 @@ impl Sandboxes {
         let mut layer = None;
         if !job.dependencies.is_empty() {
             self.layers.admit(&job.dependencies)?;
-            let image = ImageRef::parse(&sandbox.image).ok();
+            let image = ImageRef::parse(&sandbox.image.name).ok();
             let name = self.forge.images.admit(image.as_ref())?;
             let found = self.forge.images.find(&name, acquire)?;
             let set = &job.dependencies;
@@ -265,6 +265,7 @@ impl Sandboxes {
         let process = inside.start(&["sh", "-c", &launch, RUNNER], true, acquire)?;
         let mut cell = ProcessCell {
             inside,
+            image: sandbox.image.clone(),
             exec: process.exec,
             streams: Some(process.streams),
             held,

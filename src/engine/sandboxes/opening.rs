@@ -48,14 +48,10 @@ impl Sandboxes {
             .variables(&found, kind, "sandbox", Duration::ZERO);
         let user = User::of_image(&found.user);
         let key = &self.settings.key;
-        variables.labels = key.labels(owner, id, name.as_str(), user, timeout);
+        let used = used_image(name.as_str(), &found);
+        variables.labels = key.labels(owner, id, &used, user, timeout);
         let spec = sandbox_spec(self.settings.idle, &variables);
-        let created = DockerCell::create(
-            &self.forge.daemon,
-            &self.forge.disposal,
-            used_image(name.as_str(), &found),
-            &spec,
-        );
+        let created = DockerCell::create(&self.forge.daemon, &self.forge.disposal, used, &spec);
         let mut cell = created.map_err(|error| {
             if error.is_not_found() {
                 self.forge.images.forget(&name);
@@ -102,8 +98,8 @@ impl Sandboxes {
 
     fn full(&self) -> Failure {
         let message = format!(
-            "there are {} sandboxes, as many as there may be (MCP_SANDBOX_MAX_SESSIONS): stop one \
-             with sandbox.stop, or wait until one expires",
+            "there are {} sandboxes, as many as there may be (MCP_SANDBOX_MAX_SESSIONS): stop one, \
+             or wait until one expires",
             self.settings.max
         );
         Failure::new(FailureKind::Busy, message).retry_after(FULL_HINT_MS)

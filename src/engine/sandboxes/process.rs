@@ -8,6 +8,7 @@ use super::{ended_meanwhile, gone, trouble};
 use crate::base::deadline::Deadline;
 use crate::docker::{Attached, Command, Daemon, DockerError, State};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::image::UsedImage;
 use crate::engine::cell::{Cell, Exit, Heard, Output};
 use crate::engine::container_spec::MAX_PROCESSES;
 use crate::engine::disposal::Disposal;
@@ -190,6 +191,7 @@ impl Inside {
 /// A runner inside a sandbox, as a cell.
 pub(super) struct ProcessCell {
     pub(super) inside: Inside,
+    pub(super) image: UsedImage,
     pub(super) exec: String,
     pub(super) streams: Option<Attached>,
     pub(super) held: Held,
@@ -218,6 +220,10 @@ impl Cell for ProcessCell {
 
     fn has_ended(&mut self) -> bool {
         false
+    }
+
+    fn image(&self) -> Option<&UsedImage> {
+        Some(&self.image)
     }
 
     fn destroy(mut self: Box<Self>) {

@@ -56,6 +56,7 @@ mod tests {
         Variables {
             image_id: "sha256:0123".to_owned(),
             user: User { uid, gid: uid },
+            volumes: Vec::new(),
             memory_bytes: 512 << 20,
             nano_cpus: 1_000_000_000,
             is_podman: false,

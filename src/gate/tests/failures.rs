@@ -48,12 +48,13 @@ fn lost_private_connections_are_reported_and_made_anew() {
     });
     let listen = Listen {
         listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
-        route: |_| 7,
+        route: Route::new(|_| 7),
         spare_connections: 0,
     };
     let lane = Lane {
         socket: socket.clone(),
         backends: 2,
+        batch: None,
     };
     let gate = start(Limits::default(), vec![listen], &[lane], Box::new(|_| ())).unwrap();
     // Connections are made anew although the file is gone.
@@ -113,6 +114,7 @@ fn a_gate_without_private_servers_does_not_start() {
     let lane = |backends| Lane {
         socket: socket.clone(),
         backends,
+        batch: None,
     };
     check(&[lane(0)], "at least one backend");
     check(&[lane(1)], "gate-nobody-is-here");

@@ -1,11 +1,12 @@
 //! Live tests: a real gate in front of real private servers, and what the codecs' tests share.
 
+mod batches;
 mod failures;
 mod limits;
 mod relay;
 mod wire;
 
-use super::{Counters, Gate, Lane, Limits, Listen, start};
+use super::{Counters, Gate, Lane, Limits, Listen, Route, start};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -94,14 +95,18 @@ impl House {
                 .collect();
             servers.push((server, threads));
             let backends = workers;
-            lanes.push(Lane { socket, backends });
+            lanes.push(Lane {
+                socket,
+                backends,
+                batch: None,
+            });
         }
-        let route = |head: &super::Head| usize::from(head.path().starts_with("/ops"));
+        let route = Route::new(|head| usize::from(head.path().starts_with("/ops")));
         let (told, hang_ups) = mpsc::channel();
         let on_hang_up = Box::new(move |number| told.send(number).unwrap_or_default());
         let ops = Listen {
             listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
-            route: |_| 1,
+            route: Route::new(|_| 1),
             spare_connections: 1,
         };
         let main = Listen {

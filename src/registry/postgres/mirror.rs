@@ -9,6 +9,7 @@ use postgres::GenericClient;
 use super::fault::Fault;
 use super::rows::{self, Found, VERSION};
 use super::tables::Tables;
+use crate::base::text::{counted, listing};
 use crate::domain::tool::Tool;
 use crate::registry::document::MAX_TOOLS;
 use crate::registry::shared_file::warn_of_names;
@@ -137,11 +138,14 @@ fn warn_of_broken(broken: &[String], unread: usize) {
     if broken.is_empty() && unread == 0 {
         return;
     }
-    let shown: Vec<&str> = broken.iter().take(MAX_WARNED).map(String::as_str).collect();
-    let more = broken.len() - shown.len() + unread;
+    let names: Vec<&str> = broken.iter().map(String::as_str).collect();
+    let unread = match unread {
+        0 => String::new(),
+        rows => format!("; {} without a name", counted(rows, "row")),
+    };
     log::warn!(
-        "tools in the database that break a rule are not served: {} (and {more} more)",
-        shown.join(", ")
+        "tools in the database that break a rule are not served: {}{unread}",
+        listing(&names, MAX_WARNED)
     );
 }
 

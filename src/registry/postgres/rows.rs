@@ -45,7 +45,8 @@ pub(super) fn select(
         "SELECT name, {VERSION}, title, description, image, timeout_ms::bigint, \
          dependencies::text, input_schema, output_schema, annotations, code, enabled, \
          to_char(created_at AT TIME ZONE 'UTC', {TIME}), \
-         to_char(updated_at AT TIME ZONE 'UTC', {TIME}), revision::bigint \
+         to_char(updated_at AT TIME ZONE 'UTC', {TIME}), revision::bigint, \
+         requires_client_capabilities::text \
          FROM {table} WHERE name = ANY($1) AND octet_length(code) + octet_length(description) + \
          octet_length(coalesce(input_schema, '')) + octet_length(coalesce(output_schema, '')) + \
          octet_length(coalesce(annotations, '')) + octet_length(dependencies::text) <= $2"
@@ -78,6 +79,7 @@ fn decode(row: &Row) -> Result<Result<Tool, String>, Fault> {
     let (name, description) = (text(0)?.unwrap_or_default(), text(3)?.unwrap_or_default());
     let times = [text(12)?, text(13)?].map(|time| time.as_deref().and_then(read_time));
     let revision: i64 = row.try_get(14)?;
+    let capabilities = text(15)?.unwrap_or_default();
     let build = || {
         let [input_schema, output_schema] = schemas;
         let definition = Definition {
@@ -90,6 +92,8 @@ fn decode(row: &Row) -> Result<Result<Tool, String>, Fault> {
             input_schema: input_schema?,
             output_schema: output_schema?,
             annotations: annotations?,
+            requires_client_capabilities: serde_json::from_str(&capabilities)
+                .map_err(|_| "requires_client_capabilities are not known ones".to_owned())?,
             code: code.into(),
             enabled,
         };
@@ -133,13 +137,14 @@ pub(super) fn insert(
     let query = format!(
         "INSERT INTO {table} (name, title, description, image, timeout_ms, dependencies, \
          input_schema, output_schema, annotations, code, enabled, created_at, updated_at, \
-         revision) \
+         revision, requires_client_capabilities) \
          SELECT name, title, description, image, timeout_ms, dependencies::jsonb, input_schema, \
          output_schema, annotations, code, enabled, created_at::timestamptz, \
-         updated_at::timestamptz, revision \
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         updated_at::timestamptz, revision, capabilities::jsonb \
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          AS given (name, title, description, image, timeout_ms, dependencies, input_schema, \
-         output_schema, annotations, code, enabled, created_at, updated_at, revision) \
+         output_schema, annotations, code, enabled, created_at, updated_at, revision, \
+         capabilities) \
          RETURNING name, {VERSION}"
     );
     let mut versions = Vec::with_capacity(tools.len());
@@ -163,8 +168,9 @@ pub(super) fn update(
         "UPDATE {table} SET title = $2[1], description = $3[1], image = $4[1], \
          timeout_ms = $5[1], dependencies = $6[1]::jsonb, input_schema = $7[1], \
          output_schema = $8[1], annotations = $9[1], code = $10[1], enabled = $11[1], \
-         created_at = $12[1]::timestamptz, updated_at = $13[1]::timestamptz, revision = $14[1] \
-         WHERE name = $1[1] AND revision = $15 RETURNING {VERSION}"
+         created_at = $12[1]::timestamptz, updated_at = $13[1]::timestamptz, revision = $14[1], \
+         requires_client_capabilities = $15[1]::jsonb \
+         WHERE name = $1[1] AND revision = $16 RETURNING {VERSION}"
     );
     let columns = Columns::of(std::slice::from_ref(tool))?;
     let stored = i64::try_from(stored).map_err(|_| Fault::Unexpected)?;
@@ -238,6 +244,7 @@ struct Columns<'a> {
     created: Vec<&'a str>,
     updated: Vec<&'a str>,
     revisions: Vec<i64>,
+    capabilities: Vec<String>,
 }
 
 impl<'a> Columns<'a> {
@@ -275,6 +282,10 @@ impl<'a> Columns<'a> {
             columns
                 .revisions
                 .push(i64::try_from(tool.revision).map_err(|_| Fault::Unexpected)?);
+            let capabilities = serde_json::to_string(&definition.requires_client_capabilities);
+            columns
+                .capabilities
+                .push(capabilities.map_err(|_| Fault::Unexpected)?);
         }
         Ok(columns)
     }
@@ -295,6 +306,7 @@ impl<'a> Columns<'a> {
             (&self.created, Type::TEXT_ARRAY),
             (&self.updated, Type::TEXT_ARRAY),
             (&self.revisions, Type::INT8_ARRAY),
+            (&self.capabilities, Type::TEXT_ARRAY),
         ]
     }
 }

@@ -4,6 +4,7 @@ mod processes;
 mod trouble;
 mod writes;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,6 +24,7 @@ pub(super) fn definition(code: &str) -> Definition {
         input_schema: None,
         output_schema: None,
         annotations: None,
+        requires_client_capabilities: BTreeSet::new(),
         code: code.into(),
         enabled: true,
     }

@@ -9,11 +9,13 @@ mod system;
 use serde_json::{Value, json};
 
 use super::call::{CallContext, Called};
+use super::description::in_style;
 use super::{ToolSettings, Tools};
 use crate::auth::AdminPermit;
-use crate::config::{BUILT_INS, BuiltinGroup, has_built_in};
+use crate::config::{BUILT_INS, BuiltinGroup, NameStyle, has_built_in};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
+use crate::domain::tool::is_spelling;
 use crate::schema::Schema;
 
 /// What a built-in does with arguments that fit its schema.
@@ -51,6 +53,14 @@ const RESERVED_PREFIXES: &[&str] = &[
     "time.",
 ];
 
+/// Tools that tell what is known already.
+const AT_ONCE: &[&str] = &["system.health", "system.whoami"];
+
+/// Whether the tool of that name, in either spelling, runs nothing and waits for nothing.
+pub fn is_answered_at_once(name: &str) -> bool {
+    AT_ONCE.iter().any(|own| is_spelling(name, own))
+}
+
 /// Why a dynamic tool may not have a name, if so.
 pub(super) fn reserved(name: &str) -> Option<String> {
     let spelling = name.replace(':', ".");
@@ -86,6 +96,9 @@ pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
     list.retain(|tool| has_built_in(settings.profile, &settings.groups, tool.name));
     list.sort_by_key(|tool| tool.name);
     list.dedup_by_key(|tool| tool.name);
+    for tool in &mut list {
+        tool.name_as_listed(settings.name_style);
+    }
     list
 }
 
@@ -115,6 +128,16 @@ impl BuiltIn {
             annotations: JsonText::from_value(&draft.annotations),
             access: draft.access,
             schema,
+        }
+    }
+
+    /// Names tools in what models read as models see them listed.
+    fn name_as_listed(&mut self, style: NameStyle) {
+        self.description = in_style(style, &self.description).into_owned();
+        for schema in std::iter::once(&mut self.input_schema).chain(&mut self.output_schema) {
+            if let Ok(styled) = JsonText::parse(in_style(style, schema.text()).into_owned()) {
+                *schema = styled;
+            }
         }
     }
 }
@@ -197,6 +220,39 @@ mod tests {
             }
             assert!(tool.description.chars().count() <= 4000, "{}", tool.name);
         }
+    }
+
+    #[test]
+    fn texts_name_tools_as_they_are_listed() {
+        let all_of = |name_style| {
+            let settings = ToolSettings {
+                name_style,
+                ..settings(Profile::Enterprise)
+            };
+            all(&settings).into_iter().map(|tool| {
+                let output = tool
+                    .output_schema
+                    .as_ref()
+                    .map_or("", |schema| schema.text());
+                [&tool.description, tool.input_schema.text(), output].concat()
+            })
+        };
+        let dotted = |text: &str| {
+            let mut dotted = BUILT_INS.iter().filter(|(name, ..)| name.contains('.'));
+            dotted.any(|(name, ..)| text.contains(name))
+        };
+        assert!(all_of(NameStyle::Dotted).any(|text| dotted(&text)));
+        for text in all_of(NameStyle::Underscore) {
+            assert!(!dotted(&text), "{text}");
+        }
+        let listed = in_style(
+            NameStyle::Underscore,
+            super::super::description::INSTRUCTIONS,
+        );
+        assert!(!dotted(&listed), "{listed}");
+        assert!(
+            listed.contains("dynamic_tool_create stores") && listed.contains("text.word_count")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `run_js_ephemeral`: runs code once, without storing it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -97,6 +98,7 @@ fn run(tools: &Tools, context: &CallContext<'_>, arguments: &JsonText) -> Called
         input_schema: None,
         output_schema: None,
         annotations: None,
+        requires_client_capabilities: BTreeSet::new(),
         code: input.code,
         enabled: true,
     };
@@ -114,7 +116,7 @@ fn run(tools: &Tools, context: &CallContext<'_>, arguments: &JsonText) -> Called
         &Execution {
             kind: CallKind::RunJs,
             action: Action::RunJs,
-            revision: None,
+            stored: None,
             scope: NAME.to_owned(),
             label: NAME,
             definition: &definition,

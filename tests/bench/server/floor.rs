@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use dynamic_mcp::base::http1::read_head;
 use serde_json::{Value, json};
 
 use super::http::Connection;
@@ -22,6 +23,9 @@ process.stdin.on('data', async chunk => {
 });
 console.log('ready');
 ";
+
+/// Longer than anything here takes: a bench that waits for more is broken, and says so.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One life of a container, in its phases.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +54,13 @@ impl Floor {
     }
 
     fn connect(&self) -> Connection<UnixStream> {
-        Connection::new(UnixStream::connect(&self.socket).unwrap())
+        Connection::new(self.dial())
+    }
+
+    fn dial(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
     }
 
     /// The whole life of one container.
@@ -103,18 +113,16 @@ impl Floor {
     }
 
     fn attach(&self, id: &str) -> BufReader<UnixStream> {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let mut stream = self.dial();
         let head = format!(
             "POST /containers/{id}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\n\
              Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut stream = BufReader::new(stream);
-        let mut line = String::from(" ");
-        while !line.trim().is_empty() {
-            line.clear();
-            stream.read_line(&mut line).unwrap();
-        }
+        // What is printed before the daemon has attached is lost.
+        let head = read_head(&mut stream).unwrap();
+        assert_eq!(head.status, 101);
         stream
     }
 }

@@ -8,7 +8,12 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.types import ElicitResult
 from session import session
+
+
+async def answer(context, params):
+    return ElicitResult(action="accept", content={"name": "Ada"})
 
 
 async def main():
@@ -17,7 +22,7 @@ async def main():
         server = target
     else:
         server = StdioServerParameters(command=target, args=rest, env=dict(os.environ))
-    async with Client(server, mode=era) as client:
+    async with Client(server, mode=era, elicitation_callback=answer) as client:
 
         async def names():
             found, cursor = [], None

@@ -9,7 +9,9 @@ const transport = target.startsWith('http')
   : new StdioClientTransport({ command: target, args: rest, env: process.env, stderr: 'inherit' });
 const client = new Client(
   { name: 'typescript-2', version: '1' },
-  { versionNegotiation: { mode: era } });
+  { versionNegotiation: { mode: era }, capabilities: { elicitation: {} } });
+client.setRequestHandler(
+  'elicitation/create', async () => ({ action: 'accept', content: { name: 'Ada' } }));
 await client.connect(transport);
 console.log(JSON.stringify(
   await session(client, tool, () => client.getNegotiatedProtocolVersion())));

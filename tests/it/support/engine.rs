@@ -10,6 +10,7 @@ use dynamic_mcp::base::ids::{random_bytes, random_hex};
 use dynamic_mcp::base::text::clip;
 use dynamic_mcp::config::NpmConfig;
 use dynamic_mcp::docker::{Container, Daemon};
+use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::{Failure, FailureKind};
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
@@ -244,6 +245,7 @@ pub(crate) fn outcome_text(outcome: &Result<Returned, Failure>) -> String {
     match outcome {
         Ok(Returned::Value(value)) => value.text().to_owned(),
         Ok(Returned::Content(blocks)) => format!("content {}", blocks.text()),
+        Ok(Returned::Waiting) => "waiting".to_owned(),
         Err(failure) => failure_text(failure),
     }
 }
@@ -298,7 +300,7 @@ pub(crate) struct Silent;
 impl Observer for Silent {
     fn log(&mut self, _: &str, _: &JsonText) {}
     fn progress(&mut self, _: f64, _: Option<f64>, _: Option<&str>) {}
-    fn ask(&mut self, _: &str, _: &str, _: &JsonText) -> Result<JsonText, String> {
-        Err("no client".to_owned())
+    fn ask(&mut self, _: Ask) -> Answer {
+        Answer::Refused("no client".to_owned())
     }
 }

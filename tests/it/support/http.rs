@@ -193,6 +193,25 @@ impl Connection {
         self.exchange("POST", "/mcp", &all, body.as_bytes())
     }
 
+    /// Sends a stateless `system.health` with the usual fields and these, without awaiting its
+    /// answer.
+    pub(crate) fn send_health(&mut self, fields: &[(&str, &str)]) {
+        let usual = [
+            JSON,
+            ("MCP-Protocol-Version", "2026-07-28"),
+            ("Mcp-Method", "tools/call"),
+            ("Mcp-Name", "system.health"),
+        ];
+        let all: Vec<_> = usual.into_iter().chain(fields.iter().copied()).collect();
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let params = json!({ "name": "system.health", "_meta": meta });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+        self.request("POST", "/mcp", &all, body.to_string().as_bytes());
+    }
+
     /// The answer to one legacy request, whole.
     pub(crate) fn rpc(&mut self, method: &str, params: &Value) -> Value {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });

@@ -1,5 +1,6 @@
 //! PostgreSQL servers of `tests/env/postgres`, and stores in them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -175,6 +176,7 @@ pub(crate) fn definition(code: &str) -> Definition {
         input_schema: None,
         output_schema: None,
         annotations: None,
+        requires_client_capabilities: BTreeSet::new(),
         code: code.into(),
         enabled: true,
     }

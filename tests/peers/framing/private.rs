@@ -1,10 +1,12 @@
 //! The private server behind the gate, on one connection as the gate keeps it: it reads each
-//! relayed request as the gate meant it, answers it once, and finds nothing between two of them.
+//! relayed request as the gate meant it, answers it once, and finds nothing between two of them. In
+//! a batch the same bytes are the same request.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use dynamic_mcp::gate::batch::unpack;
 use peers::random::Random;
 use peers::requests::stream;
 use tiny_http::{Header, Response, Server};
@@ -76,6 +78,14 @@ fn the_private_server_finds_no_request_but_those_relayed() {
             let mut body = Vec::new();
             seen.as_reader().read_to_end(&mut body).unwrap();
             assert_eq!(body, request.body, "{shown:?}");
+            let mut rest = &request.relayed[..];
+            let packed = unpack(&mut rest).unwrap_or_else(|_| panic!("no batch: {shown:?}"));
+            assert!(rest.is_empty(), "{shown:?}");
+            assert_eq!((packed.method, packed.target), (seen.method().as_str(), seen.url()));
+            assert_eq!(packed.body, body, "{shown:?}");
+            let fields = seen.headers().iter();
+            let fields = fields.map(|field| (field.field.as_str().as_str(), field.value.as_str()));
+            assert_eq!(packed.fields, fields.collect::<Vec<_>>(), "{shown:?}");
             let number = Header::from_bytes("X-Number", numbers.clone()).unwrap();
             seen.respond(Response::empty(204).with_header(number))
                 .unwrap();

@@ -1,15 +1,18 @@
 //! What the tools that make tools do: read arguments that fit their schema, check what is new,
 //! write to the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::patch::Patch;
 use super::view::{View, answer, one_tool, view};
 use crate::audit::Action;
 use crate::auth::AdminPermit;
 use crate::base::deadline::Deadline;
+use crate::domain::asking::ClientCapability;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
 use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency, Tool, ToolName};
@@ -57,6 +60,8 @@ struct NewTool {
     input_schema: Option<JsonText>,
     output_schema: Option<JsonText>,
     annotations: Option<JsonText>,
+    #[serde(default)]
+    requires_client_capabilities: BTreeSet<ClientCapability>,
     image: Option<String>,
     timeout_ms: Option<u64>,
     #[serde(default)]
@@ -96,6 +101,7 @@ fn create_tool(tools: &Tools, new: NewTool) -> Result<Arc<Tool>, Failure> {
         input_schema: new.input_schema,
         output_schema: new.output_schema,
         annotations: new.annotations,
+        requires_client_capabilities: new.requires_client_capabilities,
         code: new.code,
         enabled: new.enabled.unwrap_or(true),
     };
@@ -170,69 +176,12 @@ fn compile(tools: &Tools, definition: &Definition) -> Result<(), Failure> {
         })
 }
 
-/// A field that may be left out, be null, or have a value.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UpdateInput {
     name: String,
     patch: Patch,
     expected_revision: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Patch {
-    #[serde(default, deserialize_with = "given")]
-    title: Option<Option<String>>,
-    description: Option<String>,
-    code: Option<Arc<str>>,
-    #[serde(default, deserialize_with = "given")]
-    input_schema: Option<Option<JsonText>>,
-    #[serde(default, deserialize_with = "given")]
-    output_schema: Option<Option<JsonText>>,
-    #[serde(default, deserialize_with = "given")]
-    annotations: Option<Option<JsonText>>,
-    #[serde(default, deserialize_with = "given")]
-    image: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
-    timeout_ms: Option<Option<u64>>,
-    #[serde(default, deserialize_with = "given")]
-    dependencies: Option<Option<Vec<Dependency>>>,
-    #[serde(default, deserialize_with = "given")]
-    enabled: Option<Option<bool>>,
-}
-
-impl Patch {
-    /// The patched definition; what null removes has its default again.
-    fn apply(&self, base: &Definition, default_timeout_ms: u64) -> Definition {
-        fn or<T: Clone>(patched: &Option<T>, base: &T) -> T {
-            patched.as_ref().unwrap_or(base).clone()
-        }
-        fn or_default<T: Clone>(patched: &Option<Option<T>>, base: &T, default: T) -> T {
-            match patched {
-                None => base.clone(),
-                Some(given) => given.clone().unwrap_or(default),
-            }
-        }
-        Definition {
-            title: or(&self.title, &base.title),
-            description: or(&self.description, &base.description),
-            image: or(&self.image, &base.image),
-            timeout_ms: or_default(&self.timeout_ms, &base.timeout_ms, default_timeout_ms),
-            dependencies: or_default(&self.dependencies, &base.dependencies, Vec::new()),
-            input_schema: or(&self.input_schema, &base.input_schema),
-            output_schema: or(&self.output_schema, &base.output_schema),
-            annotations: or(&self.annotations, &base.annotations),
-            code: or(&self.code, &base.code),
-            enabled: or_default(&self.enabled, &base.enabled, true),
-        }
-    }
 }
 
 pub(super) fn update(
@@ -243,7 +192,7 @@ pub(super) fn update(
 ) -> Result<ToolAnswer, Failure> {
     let _place = tools.place()?;
     let input: UpdateInput = read(arguments)?;
-    let target = input.name.clone();
+    let target = audited_name(tools, &input.name);
     let updated = tools.audited(context, Action::ToolUpdate, &target, || {
         update_tool(tools, input)
     });
@@ -282,6 +231,11 @@ fn update_tool(tools: &Tools, input: UpdateInput) -> Result<Arc<Tool>, Failure> 
     Ok(tool)
 }
 
+/// The name that the audit log has: the tool's own, however the caller spelled it.
+fn audited_name(tools: &Tools, given: &str) -> String {
+    find(tools, given).map_or_else(|_| given.to_owned(), |tool| tool.name.to_string())
+}
+
 /// A tool by its name, disabled or not.
 fn find(tools: &Tools, name: &str) -> Result<Arc<Tool>, Failure> {
     let found = tools.store.snapshot().find(name).cloned();
@@ -308,7 +262,8 @@ pub(super) fn delete(
     _: AdminPermit,
 ) -> Result<ToolAnswer, Failure> {
     let input: NameInput = read(arguments)?;
-    let tool = tools.audited(context, Action::ToolDelete, &input.name, || {
+    let target = audited_name(tools, &input.name);
+    let tool = tools.audited(context, Action::ToolDelete, &target, || {
         let name = find(tools, &input.name)?.name.clone();
         let deleted = tools.store.delete(&name, input.expected_revision);
         deleted.map_err(|error| store_failure(&error))
@@ -332,7 +287,8 @@ pub(super) fn enable(
         true => Action::ToolEnable,
         false => Action::ToolDisable,
     };
-    let tool = tools.audited(context, action, &input.name, || {
+    let target = audited_name(tools, &input.name);
+    let tool = tools.audited(context, action, &target, || {
         let name = find(tools, &input.name)?.name.clone();
         tools
             .store

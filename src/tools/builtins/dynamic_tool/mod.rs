@@ -2,12 +2,14 @@
 //! make tools. What they do stands in `acts`.
 
 mod acts;
+mod patch;
 mod view;
 
 use serde_json::{Value, json};
 
 use super::run_js::code_properties;
 use super::{Access, BuiltIn, Draft, admin_token_property, closed_object, merged};
+use crate::domain::asking::ClientCapability;
 use crate::domain::tool::{MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS};
 use crate::tools::ToolSettings;
 use crate::tools::call::Called;
@@ -64,6 +66,12 @@ fn definition_properties(settings: &ToolSettings) -> Value {
             "description": "MCP tool annotations: title, readOnlyHint, destructiveHint, idempotentHint, \
                 openWorldHint.",
         },
+        "requiresClientCapabilities": {
+            "type": "array", "uniqueItems": true,
+            "items": { "enum": ClientCapability::ALL },
+            "description": "What a client must be able to do to call the tool, for code that cannot \
+                do without ctx.elicit (elicitation), ctx.sample (sampling) or ctx.listRoots (roots).",
+        },
         "enabled": {
             "type": "boolean", "description": "Whether it is listed and callable; true where left out.",
         },
@@ -82,6 +90,7 @@ fn nullable(properties: Value) -> Value {
         "inputSchema",
         "outputSchema",
         "annotations",
+        "requiresClientCapabilities",
         "timeoutMs",
         "dependencies",
         "enabled",

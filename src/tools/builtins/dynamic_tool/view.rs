@@ -1,7 +1,10 @@
 //! A dynamic tool as its author sees it again.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
+use crate::domain::asking::ClientCapability;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
 use crate::domain::tool::{Dependency, Tool};
@@ -25,6 +28,8 @@ pub(super) struct View<'a> {
     output_schema: Option<&'a JsonText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<&'a JsonText>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    requires_client_capabilities: &'a BTreeSet<ClientCapability>,
     enabled: bool,
     revision: u64,
     created_at: &'a str,
@@ -45,6 +50,7 @@ pub(super) fn view(tool: &Tool, with_code: bool) -> View<'_> {
         input_schema: listed_input_schema(tool),
         output_schema: definition.output_schema.as_ref(),
         annotations: definition.annotations.as_ref(),
+        requires_client_capabilities: &definition.requires_client_capabilities,
         enabled: definition.enabled,
         revision: tool.revision,
         created_at: &tool.created_at,

@@ -1,6 +1,7 @@
 //! What the tools of sandboxes do. Looking for one comes first: whoever is not its owner learns
 //! nothing but that there is none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,11 +109,13 @@ pub(super) fn initialize(
         Some(sandbox) => end_unaudited(sandboxes, sandbox, failure),
         None => failure,
     })?;
-    Ok(value(&json!({
+    let mut answer = value(&json!({
         "sessionId": sandbox.id,
-        "image": sandbox.image,
+        "image": sandbox.image.name,
         "timeoutMs": millis(sandbox.timeout),
-    })))
+    }));
+    answer.image = Some(sandbox.image);
+    Ok(answer)
 }
 
 /// Nobody learns the name of a sandbox whose making could not be audited: it is ended.
@@ -143,7 +146,8 @@ pub(super) fn exec(
     let answer = exec_once(tools, context, arguments, &mut executed);
     tools.metrics.observe_phase(Phase::Total, began.elapsed());
     let kind = CallKind::Sandbox;
-    match (answer, executed) {
+    let image = executed.as_ref().and_then(|ended| ended.image.clone());
+    let mut called = match (answer, executed) {
         (Ok(answer), _) => Called::answered(kind, answer),
         // What the commands printed until then is told too, unless it must be kept back.
         (Err(failure), Some(executed)) if executed.failure.as_ref() == Some(&failure) => {
@@ -152,7 +156,9 @@ pub(super) fn exec(
             Called::failed_with(kind, &failure, answer)
         }
         (Err(failure), _) => Called::refused(kind, failure),
-    }
+    };
+    called.answer.image = image;
+    called
 }
 
 fn exec_once(
@@ -188,11 +194,11 @@ fn exec_once(
             "durationMs": millis(duration),
         }))),
     };
-    *executed = Some(ended);
     let ran = Ran {
         duration,
-        image: None,
+        image: ended.image.clone(),
     };
+    *executed = Some(ended);
     end_run(act, answer, &ran)
 }
 
@@ -256,6 +262,7 @@ fn run_js_once(
         input_schema: None,
         output_schema: None,
         annotations: None,
+        requires_client_capabilities: BTreeSet::new(),
         code: input.code,
         enabled: true,
     };
@@ -269,7 +276,7 @@ fn run_js_once(
     let execution = Execution {
         kind: CallKind::Sandbox,
         action: Action::SandboxRunJs,
-        revision: None,
+        stored: None,
         scope: "sandbox.run_js".to_owned(),
         label: &sandbox.id,
         definition: &definition,
@@ -320,7 +327,7 @@ pub(super) fn list(
         .map(|(sandbox, last_used)| {
             let mut session = json!({
                 "id": sandbox.id,
-                "image": sandbox.image,
+                "image": sandbox.image.name,
                 "createdAt": rfc3339(sandbox.created),
             });
             if let (Some(fields), Some(time)) = (session.as_object_mut(), last_used) {

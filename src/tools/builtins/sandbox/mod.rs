@@ -173,7 +173,11 @@ fn list() -> BuiltIn {
     let session = json!({
         "type": "object",
         "properties": {
-            "id": text(), "image": text(), "createdAt": text(), "lastUsedAt": text(),
+            "id": {
+                "type": "string",
+                "description": "What the other tools of sandboxes take as sessionId.",
+            },
+            "image": text(), "createdAt": text(), "lastUsedAt": text(),
         },
     });
     BuiltIn::new(Draft {

@@ -1,0 +1,388 @@
+//! Asking the client that called: what it can be asked, what it has answered, and the rounds that
+//! this takes. A client of the stateless era is never sent a request: the call ends with the
+//! questions as its result, the client calls again with its answers, and the code runs again from
+//! its top, until no question is left (MCP 2026-07-28, "multi round-trip requests").
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::questions::{check_question, is_answer};
+use crate::domain::asking::{Answer, Ask, AskKind, ClientCapability};
+use crate::domain::json::JsonText;
+use crate::domain::run::Observer;
+
+/// Most questions of one round.
+const MAX_QUESTIONS: usize = 16;
+/// Most that the questions of one round may take, in bytes of JSON.
+const MAX_QUESTIONS_BYTES: usize = 128 * 1024;
+/// Longest key, in characters, which are visible ASCII.
+const MAX_KEY_CHARS: usize = 64;
+/// Most rounds of one call that end with questions.
+const MAX_ROUNDS: u32 = 16;
+/// Most that the answers of earlier rounds may take, in bytes of JSON.
+const MAX_ANSWERS_BYTES: usize = 128 * 1024;
+
+/// Answers by the key of their question, as the client wrote them.
+pub type Answers = BTreeMap<String, JsonText>;
+
+/// What a client declared that it can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `elicitation`.
+    pub elicitation: bool,
+    /// `elicitation.form`; an empty `elicitation` means it.
+    pub elicits_forms: bool,
+    /// `elicitation.url`.
+    pub elicits_urls: bool,
+    /// `sampling`.
+    pub sampling: bool,
+    /// `sampling.tools`.
+    pub samples_tools: bool,
+    /// `sampling.context`.
+    pub samples_context: bool,
+    /// `roots`.
+    pub roots: bool,
+}
+
+impl Capabilities {
+    /// Whether a capability was declared.
+    pub fn has(&self, capability: ClientCapability) -> bool {
+        match capability {
+            ClientCapability::Elicitation => self.elicitation,
+            ClientCapability::Sampling => self.sampling,
+            ClientCapability::Roots => self.roots,
+        }
+    }
+}
+
+/// What earlier rounds of a call have left. Only what this server made may be put here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// How many there were.
+    pub rounds: u32,
+    /// Which state of which tool asked; answers to its questions are for no other.
+    pub asker: String,
+    /// Answers that its code has used.
+    pub answers: Answers,
+}
+
+/// The client behind a call, as far as its code may ask it.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// What it declared; `None` for clients of handshake revisions, to whom there is no way yet.
+    pub capabilities: Option<Capabilities>,
+    /// Where it goes on with a call.
+    pub earlier: Option<Earlier>,
+    /// Its answers to the last round, or to whatever it knows will be asked.
+    pub answers: Answers,
+}
+
+impl Client {
+    /// One that cannot be asked.
+    pub const MUTE: Self = Self {
+        capabilities: None,
+        earlier: None,
+        answers: BTreeMap::new(),
+    };
+
+    /// Whether it lacks one of these.
+    pub(super) fn lacks(&self, required: &BTreeSet<ClientCapability>) -> bool {
+        let declared = self.capabilities.unwrap_or_default();
+        !required.iter().all(|one| declared.has(*one))
+    }
+}
+
+/// A call's questions, and what its next round has to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// In the order of their asking; no key twice.
+    pub questions: Vec<Ask>,
+    /// For the next round.
+    pub so_far: Earlier,
+}
+
+/// One run as its client hears it. Logs and progress reach nobody yet: answers are JSON, without a
+/// stream beside them.
+pub(super) struct Round<'a> {
+    client: &'a Client,
+    asker: &'a str,
+    questions: Vec<Ask>,
+    /// Answers used by the code, and their kinds.
+    used: BTreeMap<String, (AskKind, JsonText)>,
+}
+
+impl<'a> Round<'a> {
+    /// A run of `asker`'s code.
+    pub(super) fn new(client: &'a Client, asker: &'a str) -> Self {
+        Self {
+            client,
+            asker,
+            questions: Vec::new(),
+            used: BTreeMap::new(),
+        }
+    }
+
+    /// What the run came to when it ended with questions.
+    pub(super) fn finish(self) -> Asked {
+        let earlier = self.client.earlier.clone().unwrap_or_default();
+        let mut answers = earlier.answers;
+        answers.extend(self.used.into_iter().map(|(key, (_, value))| (key, value)));
+        Asked {
+            questions: self.questions,
+            so_far: Earlier {
+                rounds: earlier.rounds + 1,
+                asker: self.asker.to_owned(),
+                answers,
+            },
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<Answer, String> {
+        let Some(capabilities) = &self.client.capabilities else {
+            return Err(format!(
+                "ctx.{} cannot reach this client: it speaks a protocol revision before 2026-07-28, \
+                 whose clients this server cannot ask yet",
+                ask.kind.as_str()
+            ));
+        };
+        let is_key = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        if !(1..=MAX_KEY_CHARS).contains(&ask.key.len()) || !ask.key.bytes().all(is_key) {
+            return Err(format!(
+                "the key must be 1 to {MAX_KEY_CHARS} characters of printable ASCII"
+            ));
+        }
+        if let Some(known) = self.kind_of(&ask.key)
+            && known != ask.kind
+        {
+            return Err(format!(
+                "the key \"{}\" is that of a question by ctx.{} already",
+                ask.key,
+                known.as_str()
+            ));
+        }
+        if let Some((_, value)) = self.used.get(&ask.key) {
+            return Ok(Answer::Value(value.clone()));
+        }
+        if self.questions.iter().any(|other| other.key == ask.key) {
+            return Ok(Answer::Later);
+        }
+        let question = check_question(&ask, capabilities)?;
+        let given = self.earlier_answer(&ask.key);
+        let given = given.or_else(|| self.client.answers.get(&ask.key));
+        if let Some(given) = given.filter(|given| is_answer(&question, given)) {
+            let given = given.clone();
+            self.used.insert(ask.key, (ask.kind, given.clone()));
+            return Ok(Answer::Value(given));
+        }
+        self.check_bounds(&ask)?;
+        self.questions.push(ask);
+        Ok(Answer::Later)
+    }
+
+    fn kind_of(&self, key: &str) -> Option<AskKind> {
+        let asked = self.questions.iter().find(|other| other.key == key);
+        let asked = asked.map(|other| other.kind);
+        asked.or_else(|| self.used.get(key).map(|(kind, _)| *kind))
+    }
+
+    fn earlier_answer(&self, key: &str) -> Option<&JsonText> {
+        self.client.earlier.as_ref()?.answers.get(key)
+    }
+
+    /// Whether one more question may be asked.
+    fn check_bounds(&self, ask: &Ask) -> Result<(), String> {
+        let earlier = self.client.earlier.as_ref();
+        if earlier.is_some_and(|earlier| earlier.rounds >= MAX_ROUNDS) {
+            return Err(format!(
+                "this call has asked in {MAX_ROUNDS} rounds already"
+            ));
+        }
+        if self.questions.len() >= MAX_QUESTIONS {
+            return Err(format!("one round has at most {MAX_QUESTIONS} questions"));
+        }
+        let questions = self.questions.iter().chain([ask]);
+        let bytes: usize = questions.map(|one| one.params.text().len()).sum();
+        if bytes > MAX_QUESTIONS_BYTES {
+            return Err(format!(
+                "the questions of one round are larger than {MAX_QUESTIONS_BYTES} bytes"
+            ));
+        }
+        let earlier = earlier.into_iter().flat_map(|earlier| &earlier.answers);
+        let used = self.used.iter().map(|(key, (_, value))| (key, value));
+        let kept: BTreeMap<_, _> = earlier.chain(used).collect();
+        let bytes: usize = kept
+            .iter()
+            .map(|(key, value)| key.len() + value.text().len())
+            .sum();
+        if bytes > MAX_ANSWERS_BYTES {
+            return Err(format!(
+                "no more can be asked: the answers so far are larger than {MAX_ANSWERS_BYTES} bytes"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Observer for Round<'_> {
+    fn log(&mut self, _level: &str, _data: &JsonText) {}
+
+    fn progress(&mut self, _done: f64, _total: Option<f64>, _message: Option<&str>) {}
+
+    fn ask(&mut self, ask: Ask) -> Answer {
+        self.answer(ask).unwrap_or_else(Answer::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn client(answers: &[(&str, &str)], earlier: Option<Earlier>) -> Client {
+        let json = |text: &str| JsonText::parse(text.to_owned()).unwrap();
+        let answers = answers
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json(value)));
+        Client {
+            capabilities: Some(Capabilities {
+                elicitation: true,
+                elicits_urls: true,
+                roots: true,
+                ..Capabilities::default()
+            }),
+            earlier,
+            answers: answers.collect(),
+        }
+    }
+
+    fn link(key: &str, padding: usize) -> Ask {
+        let message = "m".repeat(padding);
+        let params = json!({"mode": "url", "url": "https://a.example", "message": message});
+        Ask {
+            kind: AskKind::Elicit,
+            key: key.to_owned(),
+            params: JsonText::from_value(&params),
+        }
+    }
+
+    fn roots(key: &str) -> Ask {
+        Ask {
+            kind: AskKind::ListRoots,
+            params: JsonText::from_value(&json!(null)),
+            ..link(key, 0)
+        }
+    }
+
+    const CANCEL: &str = r#"{"action":"cancel"}"#;
+    const DECLINE: &str = r#"{"action":"decline"}"#;
+
+    /// The answer as text; `later` where there is none yet.
+    fn told(round: &mut Round<'_>, ask: Ask) -> String {
+        match round.ask(ask) {
+            Answer::Value(value) => value.text().to_owned(),
+            Answer::Refused(why) => why,
+            Answer::Later => "later".to_owned(),
+        }
+    }
+
+    #[test]
+    fn answers_come_by_their_key_and_are_carried_on() {
+        let first = client(&[("a", CANCEL), ("stranger", "1"), ("bad", "1")], None);
+        let mut round = Round::new(&first, "asker");
+        assert_eq!(told(&mut round, link("a", 0)), CANCEL);
+        assert_eq!(told(&mut round, link("a", 9)), CANCEL);
+        for (key, times) in [("bad", 1), ("b", 2)] {
+            for _ in 0..times {
+                assert_eq!(told(&mut round, link(key, 0)), "later");
+            }
+        }
+        let another = "the key \"a\" is that of a question by ctx.elicit already";
+        assert_eq!(told(&mut round, roots("a")), another);
+        assert!(told(&mut round, roots("b")).contains("already"));
+        let asked = round.finish();
+        let keys: Vec<_> = asked.questions.iter().map(|ask| ask.key.as_str()).collect();
+        assert_eq!(keys, ["bad", "b"]);
+        assert_eq!(
+            (asked.so_far.rounds, asked.so_far.asker.as_str()),
+            (1, "asker")
+        );
+        let kept: Vec<_> = asked.so_far.answers.keys().collect();
+        assert_eq!(kept, ["a"]);
+
+        // What was said once stays said.
+        let next = client(&[("a", DECLINE), ("b", DECLINE)], Some(asked.so_far));
+        let mut round = Round::new(&next, "asker");
+        assert_eq!(told(&mut round, link("a", 0)), CANCEL);
+        assert_eq!(told(&mut round, link("b", 0)), DECLINE);
+        let asked = round.finish();
+        assert_eq!((asked.so_far.rounds, asked.so_far.answers.len()), (2, 2));
+    }
+
+    #[test]
+    fn clients_of_handshake_revisions_are_not_asked() {
+        let mute = Client::MUTE;
+        let mut round = Round::new(&mute, "");
+        let told = told(&mut round, roots("a"));
+        assert!(
+            told.starts_with("ctx.listRoots cannot reach this client"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn every_bound_holds() {
+        let client = client(&[], None);
+        let mut round = Round::new(&client, "");
+        for key in ["", "a\n", "é", &"k".repeat(MAX_KEY_CHARS + 1)] {
+            assert!(
+                told(&mut round, link(key, 0)).starts_with("the key must"),
+                "{key:?}"
+            );
+        }
+        assert_eq!(
+            told(&mut round, link(&"k".repeat(MAX_KEY_CHARS), 0)),
+            "later"
+        );
+        for number in 1..MAX_QUESTIONS {
+            assert_eq!(told(&mut round, link(&number.to_string(), 0)), "later");
+        }
+        assert_eq!(told(&mut round, link("1", 0)), "later");
+        let full = "one round has at most 16 questions";
+        assert_eq!(told(&mut round, link("one more", 0)), full);
+        assert_eq!(round.finish().questions.len(), MAX_QUESTIONS);
+
+        let mut round = Round::new(&client, "");
+        assert_eq!(
+            told(&mut round, link("a", MAX_QUESTIONS_BYTES / 2)),
+            "later"
+        );
+        let large = told(&mut round, link("b", MAX_QUESTIONS_BYTES / 2));
+        assert!(large.contains("are larger than 131072 bytes"), "{large}");
+    }
+
+    #[test]
+    fn rounds_and_what_is_carried_have_an_end() {
+        let with = |rounds: u32, bytes: usize| {
+            let large = JsonText::from_value(&"x".repeat(bytes));
+            let earlier = Earlier {
+                rounds,
+                asker: String::new(),
+                answers: [("a".to_owned(), large)].into(),
+            };
+            let client = client(&[("b", CANCEL)], Some(earlier));
+            let mut round = Round::new(&client, "");
+            assert_eq!(told(&mut round, link("b", 0)), CANCEL);
+            told(&mut round, link("c", 0))
+        };
+        assert_eq!(with(MAX_ROUNDS - 1, 0), "later");
+        assert_eq!(
+            with(MAX_ROUNDS, 0),
+            "this call has asked in 16 rounds already"
+        );
+        let rest = CANCEL.len() + "ab".len() + "\"\"".len();
+        assert_eq!(with(0, MAX_ANSWERS_BYTES - rest), "later");
+        let full = with(0, MAX_ANSWERS_BYTES - rest + 1);
+        assert!(full.starts_with("no more can be asked"), "{full}");
+    }
+}
