@@ -52,7 +52,8 @@
 //! container that compiles code and never runs it. *Cell*: a confined process that the runner
 //! speaks from. *Registry*: where tools are kept; Docker's is an *image registry*. *Engine*: what
 //! runs code; the other side of its socket is the *daemon*. *Instance*: one running server.
-//! *Principal*: who is asking.
+//! *Principal*: who is asking. *Round*: one run of a call whose code asks its client; the next one
+//! has the answers.
 
 pub mod app;
 pub mod audit;

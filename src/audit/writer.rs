@@ -310,7 +310,10 @@ impl Writer {
             return;
         }
         match self.log.sync() {
-            Ok(()) => self.unsynced_since = None,
+            Ok(()) => {
+                self.unsynced_since = None;
+                self.common.metrics.count_audit_sync();
+            }
             Err(trouble) => self.enter(trouble),
         }
     }

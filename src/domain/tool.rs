@@ -64,6 +64,11 @@ impl ToolName {
     pub fn underscored(&self) -> String {
         underscored(&self.0)
     }
+
+    /// The bytes of that spelling.
+    pub fn underscored_bytes(&self) -> impl Iterator<Item = u8> {
+        self.0.bytes().map(turned)
+    }
 }
 
 /// The underscore spelling of any tool name, built-in or dynamic.
@@ -73,14 +78,15 @@ pub fn underscored(name: &str) -> String {
 
 /// Whether `given` is a name in either of its spellings.
 pub fn is_spelling(given: &str, name: &str) -> bool {
-    let turned = |byte: u8| {
-        if matches!(byte, b'.' | b':') {
-            b'_'
-        } else {
-            byte
-        }
-    };
     given == name || given.bytes().eq(name.bytes().map(turned))
+}
+
+fn turned(byte: u8) -> u8 {
+    if matches!(byte, b'.' | b':') {
+        b'_'
+    } else {
+        byte
+    }
 }
 
 impl fmt::Display for ToolName {
@@ -192,5 +198,7 @@ mod tests {
             ToolName::parse("a.b:c-d_e").unwrap().underscored(),
             "a_b_c-d_e"
         );
+        let name = ToolName::parse("a.b:c-d_e").unwrap();
+        assert!(name.underscored_bytes().eq(name.underscored().bytes()));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -14,6 +14,8 @@ use crate::docker::{Daemon, EXCHANGE_TIMEOUT};
 const MAX_WAITING: usize = 1024;
 /// Threads that remove: a removal takes the daemon 50 to 100 ms, most of it waiting.
 const THREADS: usize = 2;
+/// How long the answer of a call has before its container is removed: both need the processors.
+const ANSWER_FIRST: Duration = Duration::from_millis(5);
 /// Pause before the next try while the daemon is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Tries before a container is left to the reaper.
@@ -22,7 +24,8 @@ const MAX_TRIES: u32 = 60;
 #[derive(Debug)]
 pub(super) struct Disposal {
     daemon: Arc<Daemon>,
-    waiting: Sender<String>,
+    /// Each with when it may be removed.
+    waiting: Sender<(String, Instant)>,
     pending: Arc<AtomicUsize>,
 }
 
@@ -50,9 +53,10 @@ impl Disposal {
     /// Removes a container soon.
     pub(super) fn later(&self, id: String) {
         self.pending.fetch_add(1, Ordering::AcqRel);
-        if let Err(refused) = self.waiting.try_send(id) {
+        let due = Instant::now() + ANSWER_FIRST;
+        if let Err(refused) = self.waiting.try_send((id, due)) {
             self.pending.fetch_sub(1, Ordering::AcqRel);
-            self.now(&refused.into_inner());
+            self.now(&refused.into_inner().0);
         }
     }
 
@@ -64,7 +68,8 @@ impl Disposal {
         {
             log::warn!("container {id} could not be removed yet: {error}");
             self.pending.fetch_add(1, Ordering::AcqRel);
-            if self.waiting.try_send(id.to_owned()).is_err() {
+            let again = (id.to_owned(), Instant::now());
+            if self.waiting.try_send(again).is_err() {
                 self.pending.fetch_sub(1, Ordering::AcqRel);
             }
         }
@@ -81,13 +86,14 @@ impl Disposal {
 
 struct Remover {
     daemon: Arc<Daemon>,
-    doomed: Receiver<String>,
+    doomed: Receiver<(String, Instant)>,
     pending: Arc<AtomicUsize>,
 }
 
 impl Remover {
     fn remove_all(self) {
-        while let Ok(id) = self.doomed.recv() {
+        while let Ok((id, due)) = self.doomed.recv() {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
             self.remove(&id);
             self.pending.fetch_sub(1, Ordering::AcqRel);
         }

@@ -332,8 +332,10 @@ const runJob = (function (job) {
     try { return note(value); } catch (refusal) { throw new TypeError(refusal.message); }
   };
   const ask = (kind, key, params) => new Promise((resolve, reject) => {
-    if (typeof key !== 'string' || key === '') throw new TypeError('the key must be a non-empty string');
-    const body = ',"kind":"' + kind + '","key":' + said(key) + ',"params":' + said(params);
+    if (typeof key !== 'string' || !/^[ -~]{1,64}$/.test(key)) {
+      throw new TypeError('the key must be 1 to 64 characters of printable ASCII');
+    }
+    const body = ',"kind":"' + kind + '","key":' + stringify(key) + ',"params":' + said(params);
     const id = ++asks;
     asked.set(id, { resolve, reject });
     listener.ref();

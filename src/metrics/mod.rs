@@ -137,6 +137,7 @@ pub struct Metrics {
     audit_written: AtomicU64,
     audit_failed: AtomicU64,
     audit_bytes: AtomicU64,
+    audit_syncs: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -156,6 +157,7 @@ impl Default for Metrics {
             audit_written: AtomicU64::new(0),
             audit_failed: AtomicU64::new(0),
             audit_bytes: AtomicU64::new(0),
+            audit_syncs: AtomicU64::new(0),
         }
     }
 }
@@ -225,6 +227,11 @@ impl Metrics {
         self.audit_written
             .fetch_add(lines as u64, Ordering::Relaxed);
         self.audit_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts that all lines of the audit log so far reached the disk.
+    pub fn count_audit_sync(&self) {
+        self.audit_syncs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an act that could not be written to the audit log.
@@ -315,6 +322,11 @@ impl Metrics {
                 "audit_bytes_total",
                 "Bytes of the audit log.",
                 &self.audit_bytes,
+            ),
+            (
+                "audit_syncs_total",
+                "Times the audit log was brought to the disk.",
+                &self.audit_syncs,
             ),
         ];
         for (name, help, count) in audit {

@@ -6,7 +6,6 @@
 //! memory is never ahead of the disk, and a failed write leaves nothing behind. A file that became
 //! unusable leaves the last good tools in place and stops writes until it is mended.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -184,8 +183,9 @@ impl SharedFile {
             }
         }
         if !before.tools().iter().eq(tools.iter()) {
-            warn_of_names(&before, &tools);
             self.published.publish(tools);
+            let after = self.published.current();
+            warn_of_names(after.tools(), &before, &after);
         }
         Ok(read.extras)
     }
@@ -222,24 +222,25 @@ impl SharedFile {
     }
 }
 
-/// Names of old stores that are served though no new tool may have them.
-pub(super) fn warn_of_names(before: &Snapshot, tools: &[Arc<Tool>]) {
-    let fresh = || {
-        let names = tools.iter().map(|tool| &tool.name);
-        names.filter(|name| before.get(name.as_str()).is_none())
+/// Warns of those of `tools` that are new and have names of old stores: they are served, though no
+/// tool can be created by such a name.
+pub(super) fn warn_of_names(tools: &[Arc<Tool>], before: &Snapshot, after: &Snapshot) {
+    let names = tools.iter().map(|tool| &tool.name);
+    let fresh: Vec<&ToolName> = names
+        .filter(|name| before.get(name.as_str()).is_none())
+        .collect();
+    let fresh = || fresh.iter().copied();
+    let first = |name: &ToolName| {
+        let first = after.of_same_spelling(name.as_str());
+        first.is_none_or(|first| first.name == *name)
     };
-    let mut spellings = HashSet::new();
-    let colliding = tools
-        .iter()
-        .filter(|tool| !spellings.insert(tool.name.underscored()));
-    let colliding: HashSet<&ToolName> = colliding.map(|tool| &tool.name).collect();
     warn(
         "MCP's naming rule has no ':'",
         fresh().filter(|name| name.as_str().contains(':')),
     );
     warn(
         "another tool has the same name once dots and colons are underscores",
-        fresh().filter(|name| colliding.contains(name)),
+        fresh().filter(|name| !first(name)),
     );
 }
 

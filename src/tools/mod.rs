@@ -6,6 +6,7 @@ mod asking;
 mod audited;
 mod builtins;
 mod call;
+mod called;
 mod catalog;
 mod content;
 mod description;
@@ -32,7 +33,8 @@ use crate::registry::ToolStore;
 pub use answer::ToolAnswer;
 pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
 pub use builtins::is_answered_at_once;
-pub use call::{CallContext, NotCalled, UnknownTool};
+pub use call::CallContext;
+pub use called::{NotCalled, UnknownTool};
 pub use catalog::ListedTool;
 pub use resources::{ListedResource, NotRead, ResourceText};
 

@@ -7,12 +7,14 @@
 //
 //   {"do": "token", "client": "alice", "scope": "a b", "resource": "https://…", "alg": "RS256"}
 //            a client of that name asks the token endpoint; {"token": …}
+//   {"do": "sign", "header": {…}, "claims": {…}}
+//            a token of these, signed by its RSA key with RS256, whatever they say; {"token": …}
 //   {"do": "keys"}     the JWK Set as it is published
 //   {"do": "rotate"}   new keys from now on, the old ones are gone
 //   {"do": "down"}     nobody listens any more
 //   {"do": "up"}       again, at the same port
 
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomUUID, sign as signed } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
@@ -30,6 +32,7 @@ const web = tls ? https : http;
 const clients = ['alice', 'bob'];
 let algorithm = 'RS256';
 let provider;
+let rsaKey;
 
 function newKeys() {
   const pairs = [
@@ -44,8 +47,10 @@ function newKeys() {
 }
 
 function newProvider(issuer) {
+  const keys = newKeys();
+  [rsaKey] = keys;
   provider = new Provider(issuer, {
-    jwks: { keys: newKeys() },
+    jwks: { keys },
     clients: clients.map((client_id) => ({
       client_id,
       client_secret: `secret of ${client_id}`,
@@ -96,6 +101,13 @@ async function token({ client, scope, resource, alg = 'RS256' }) {
   return { token: answer.access_token };
 }
 
+async function sign({ header, claims }) {
+  const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${encode({ alg: 'RS256', kid: rsaKey.kid, ...header })}.${encode(claims)}`;
+  const key = createPrivateKey({ key: rsaKey, format: 'jwk' });
+  return { token: `${text}.${signed('sha256', Buffer.from(text), key).toString('base64url')}` };
+}
+
 async function listen(port) {
   const listener = web.createServer(tls || {}, (request, response) => {
     provider.callback()(request, response);
@@ -112,6 +124,7 @@ newProvider(issuer);
 
 const acts = {
   token,
+  sign,
   keys: () => ask('/jwks', {}),
   rotate: async () => { newProvider(issuer); return {}; },
   down: async () => {

@@ -469,9 +469,9 @@ fn a_state_belongs_to_its_principal() {
     ];
     let server = Server::start(&settings);
     await_that("keys", || server.readiness().1["keys"]["status"] == "ok");
-    let one = idp.token("robot", "mcp.admin", AUDIENCE);
-    let again = idp.token("robot", "mcp.admin", AUDIENCE);
-    let other = idp.token("other", "", AUDIENCE);
+    let one = idp.token("alice", "mcp.use", AUDIENCE);
+    let again = idp.token("alice", "mcp.use", AUDIENCE);
+    let other = idp.token("bob", "mcp.use", AUDIENCE);
     let call = |token: &str, more: Value| {
         let code = json!({ "code": format!("return (await {NAME}).action") });
         let params = params(&everything(), "run_js_ephemeral", &code, more);

@@ -300,6 +300,25 @@ fn a_wrong_admin_token_is_written_once_whatever_it_came_with() {
 }
 
 #[test]
+fn each_act_waits_for_the_disk_where_asked_to() {
+    let acts = 30;
+    let server = Server::start(&[ON, ("MCP_AUDIT_SYNC", "each")]);
+    server.create(json!({ "name": "sync.it", "description": "d", "code": "return 1" }));
+    let synced = || server.metric("dynamic_mcp_audit_syncs_total");
+    let before = synced();
+    for number in 0..acts {
+        let arguments = json!({ "name": "sync.it", "enabled": number % 2 == 0 });
+        server.call("dynamic.tool.enable", arguments);
+    }
+    assert!(synced() >= before + f64::from(acts));
+    drop(server);
+    // Otherwise the disk follows soon.
+    let server = Server::start(&[ON]);
+    let synced = || server.metric("dynamic_mcp_audit_syncs_total");
+    await_that("the first lines to be on the disk", || synced() >= 1.0);
+}
+
+#[test]
 fn what_the_guard_refuses_is_written() {
     let mut server = Server::start(&[ON, ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1")]);
     server.value("return 1");

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -214,7 +214,10 @@ fn what_is_said_of_the_protected_resource() {
 #[test]
 fn tokens_of_every_algorithm_let_in() {
     let mut idp = Idp::start();
-    let server = start(&idp, &[]);
+    // No proxy that the environment names comes between us and the keys.
+    let nobody = "http://127.0.0.1:9";
+    let proxies = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].map(|name| (name, nobody));
+    let server = start(&idp, &proxies);
     for algorithm in ["RS256", "PS256", "ES256", "ES384", "EdDSA"] {
         let token = idp.token_by(algorithm, "alice", "mcp.use", AUDIENCE);
         for _ in 0..2 {
@@ -303,6 +306,56 @@ fn tokens_that_are_not_for_us() {
         assert!(!server.stderr().contains(&token), "a token is in the log");
     });
     refused.join().unwrap();
+}
+
+/// Signed by the issuer itself, and wrong in one thing.
+#[test]
+fn tokens_that_say_something_wrong() {
+    let mut idp = Idp::start();
+    let server = start(&idp, &[]);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let claims = json!({ "iss": idp.issuer, "sub": "alice", "aud": AUDIENCE, "exp": now + 600 });
+    let mut check = |header: Value, change: Value, reason: Option<&str>| {
+        let mut claims = claims.clone();
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let order = json!({ "do": "sign", "header": header, "claims": claims });
+        let token = idp.act(&order)["token"].as_str().unwrap().to_owned();
+        let Some(reason) = reason else {
+            return assert!(is_let_in(&server, &token), "{order}");
+        };
+        let series = format!("dynamic_mcp_http_auth_denied_total{{reason=\"{reason}\"}}");
+        let before = server.metric(&series);
+        let reply = post(&server, &token, "{}");
+        assert_eq!(reply.status, 401, "{order}: {reply:?}");
+        let found = challenge(&reply);
+        assert!(found.contains("error=\"invalid_token\""), "{found}");
+        assert_eq!(server.metric(&series), before + 1.0, "{order}");
+    };
+    let none = || json!({});
+    check(none(), none(), None);
+    check(none(), json!({ "exp": now - 30 }), None);
+    check(none(), json!({ "exp": now - 120 }), Some("expired"));
+    check(none(), json!({ "nbf": now + 120 }), Some("not_yet_valid"));
+    check(
+        none(),
+        json!({ "iss": "https://issuer.example/" }),
+        Some("issuer"),
+    );
+    check(none(), json!({ "aud": ["other"] }), Some("audience"));
+    check(none(), json!({ "sub": null }), Some("claims"));
+    check(none(), json!({ "exp": null }), Some("claims"));
+    check(json!({ "alg": "HS256" }), none(), Some("malformed"));
+    check(json!({ "alg": "none" }), none(), Some("malformed"));
+    check(json!({ "alg": "ES256" }), none(), Some("algorithm"));
+    check(json!({ "alg": "PS256" }), none(), Some("signature"));
+    check(json!({ "crit": ["exp"] }), none(), Some("malformed"));
+    check(json!({ "typ": "id+jwt" }), none(), Some("malformed"));
+    check(json!({ "kid": "../../keys" }), none(), Some("unknown_key"));
 }
 
 #[test]

@@ -121,8 +121,8 @@ fn questions_are_answered_or_refused() {
     assert_eq!(
         outcome,
         "[[{\"for\":\"name\"},{\"for\":\"think\"},{\"for\":\"roots\"},null],1000000,\
-         [\"declined é\\n\\\"\",\"the key must be a non-empty string\",\
-         \"the key must be a non-empty string\",\"$ is a BigInt: use Number(…) or String(…)\"]]"
+         [\"declined é\\n\\\"\",\"the key must be 1 to 64 characters of printable ASCII\",\
+         \"the key must be 1 to 64 characters of printable ASCII\",\"$ is a BigInt: use Number(…) or String(…)\"]]"
     );
 }
 

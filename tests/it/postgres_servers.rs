@@ -141,7 +141,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     let counted = |text: &str| (0, format!("{text}\n"));
     assert_eq!(
         import(&[]),
-        counted("1 tools added, 0 replaced, 0 unchanged")
+        counted("1 tool added, 0 replaced, 0 unchanged")
     );
     assert_eq!(
         import(&[]),
@@ -149,7 +149,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     );
     assert_eq!(
         command(&["tools", "export", "new.json"]),
-        counted("1 tools exported")
+        counted("1 tool exported")
     );
     let (code, text) = command(&["tools", "export", "new.json"]);
     assert!(code == 1 && text.contains("exists"), "{text}");

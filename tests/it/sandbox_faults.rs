@@ -35,6 +35,8 @@ struct Loss {
 enum How {
     /// Nothing comes.
     Silent,
+    /// The daemon hears of it only once something else is lost.
+    Late,
     /// The connection breaks when the daemon answers.
     Broken,
     /// Nothing comes after the answer's head.
@@ -103,7 +105,6 @@ fn serve(client: TcpStream, loss: &Mutex<Option<Loss>>) {
     let path = head.split(' ').nth(1).unwrap().to_owned();
     let socket = provided("DYNAMIC_MCP_TEST_DOCKER");
     let mut daemon = UnixStream::connect(socket.strip_prefix("unix://").unwrap()).unwrap();
-    daemon.write_all(head.as_bytes()).unwrap();
     let mut how = None;
     if let Some(loss) = loss.lock().unwrap().as_mut()
         && path.contains(loss.path)
@@ -112,6 +113,14 @@ fn serve(client: TcpStream, loss: &Mutex<Option<Loss>>) {
         loss.times -= 1;
         how = Some(loss.how);
     }
+    let is_held = || {
+        let loss = loss.lock().unwrap();
+        loss.as_ref().is_some_and(|loss| loss.how == How::Late)
+    };
+    while how == Some(How::Late) && is_held() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    daemon.write_all(head.as_bytes()).unwrap();
     let from_daemon = BufReader::new(daemon.try_clone().unwrap());
     std::thread::spawn(move || answer(from_daemon, client, how));
     copy(&mut from_client, &mut daemon);
@@ -120,7 +129,7 @@ fn serve(client: TcpStream, loss: &Mutex<Option<Loss>>) {
 
 fn answer(mut from_daemon: BufReader<UnixStream>, mut client: TcpStream, how: Option<How>) {
     let head = head_of(&mut from_daemon).unwrap_or_default();
-    if !matches!(how, Some(How::Silent | How::Broken)) {
+    if !matches!(how, Some(How::Silent | How::Broken | How::Late)) {
         let _ = client.write_all(head.as_bytes());
     }
     match how {
@@ -132,7 +141,7 @@ fn answer(mut from_daemon: BufReader<UnixStream>, mut client: TcpStream, how: Op
             let _ = client.write_all(&first[..count]);
             let _ = client.shutdown(Shutdown::Both);
         }
-        Some(How::Silent | How::HeadOnly) => {
+        Some(How::Silent | How::HeadOnly | How::Late) => {
             // Until the client goes.
             while matches!(client.peek(&mut [0]), Ok(1..)) {
                 std::thread::sleep(Duration::from_millis(10));
@@ -216,6 +225,26 @@ fn what_was_begun_is_ended_though_its_answer_is_lost() {
     assert_eq!(slept.failure.unwrap().kind, FailureKind::Timeout);
     assert!(daemon.has_lost_all() && !top(&sandbox).contains("sleep 600"));
     sandboxes.close(&sandbox, patience()).unwrap();
+}
+
+#[test]
+fn what_a_late_daemon_starts_after_the_end_of_all_finds_no_sandbox() {
+    let daemon = LossyDaemon::start();
+    let fixture = Fixture::on(daemon.client(), settings());
+    let sandboxes = fixture.engine.sandboxes().unwrap();
+    let sandbox = open(sandboxes);
+    daemon.lose("/start", 1, How::Late);
+    let commands = ["sleep 600".to_owned()];
+    let (limit, none) = (Duration::from_secs(1), Cancel::default());
+    let late = sandboxes.exec(&sandbox, &commands, limit, patience(), &none);
+    let message = late.failure.unwrap().message;
+    let what = "; the sandbox had to be ended: make a new one";
+    assert!(message.ends_with(what), "{message}");
+    // Now the daemon does what it was asked for first.
+    daemon.lose("", 0, How::Silent);
+    std::thread::sleep(Duration::from_millis(500));
+    let found = sandboxes.find(&Principal::local(), &sandbox.id, patience());
+    assert_eq!(found.unwrap_err().kind, FailureKind::InvalidArguments);
 }
 
 #[test]

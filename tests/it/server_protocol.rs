@@ -136,6 +136,21 @@ fn the_table_of_the_stateless_era() {
         call,
         (400, -32020),
     );
+    // 7: a tool that needs what the client did not declare
+    server.create(
+        json!({"name": "needs.model", "description": "d", "code": "return 1",
+        "requiresClientCapabilities": ["sampling"]}),
+    );
+    let told = check(
+        "tools/call",
+        &[("Mcp-Name", "needs.model")],
+        &call.replace("system.health", "needs.model"),
+        (400, -32021),
+    );
+    assert_eq!(
+        told["error"]["data"],
+        json!({ "requiredCapabilities": { "sampling": {} } })
+    );
     // 8: methods of the handshake era and of no era
     for method in [
         "initialize",

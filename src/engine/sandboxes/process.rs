@@ -25,6 +25,8 @@ const KILLED: i64 = 137;
 const NOT_STARTED: i64 = 126;
 /// A keeper that lives answers sooner; a slow one is not taken for dead.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(1);
+/// Bound on the news that a process has run, after all were ended.
+const LATE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bound on ending all.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at whether a process has ended.
@@ -69,6 +71,19 @@ fn not_started(error: DockerError) -> Failure {
     }
 }
 
+/// The failure with what became of the sandbox, which lives on or not.
+fn told(mut failure: Failure, lives: bool) -> Failure {
+    let what = match lives {
+        true => "every process in the sandbox was ended; its files are as they were",
+        false => "the sandbox had to be ended: make a new one",
+    };
+    failure.message = match failure.message.as_str() {
+        "" => what.to_owned(),
+        message => format!("{message}; {what}"),
+    };
+    failure
+}
+
 impl Inside {
     /// Starts a process. Where nobody knows whether it runs, everything there is ended.
     pub(super) fn start(
@@ -83,7 +98,7 @@ impl Inside {
         match self.daemon.start_exec(&exec, deadline) {
             Ok(streams) => Ok(Process { exec, streams }),
             Err(error @ DockerError::Api { .. }) => Err(not_started(error)),
-            Err(error) => Err(self.end_after(trouble(&error))),
+            Err(error) => Err(told(trouble(&error), self.end_unknown(&exec))),
         }
     }
 
@@ -141,16 +156,15 @@ impl Inside {
     }
 
     /// Ends everything because of a failure, which then says so.
-    pub(super) fn end_after(&self, mut failure: Failure) -> Failure {
-        let what = match self.end_all() {
-            true => "every process in the sandbox was ended; its files are as they were",
-            false => "the sandbox had to be ended: make a new one",
-        };
-        failure.message = match failure.message.as_str() {
-            "" => what.to_owned(),
-            message => format!("{message}; {what}"),
-        };
-        failure
+    pub(super) fn end_after(&self, failure: Failure) -> Failure {
+        told(failure, self.end_all())
+    }
+
+    /// Ends everything with a process of which nobody knows whether it runs. A daemon that is late
+    /// may start one after this: one that has never run takes the sandbox with it.
+    fn end_unknown(&self, exec: &str) -> bool {
+        let has_run = || self.await_exit(exec, Deadline::after(LATE_TIMEOUT)).is_ok();
+        self.end_all() && (has_run() || self.end_sandbox("a process may start late in a sandbox"))
     }
 
     /// Ends every process but the keeper: whatever it is a child of, and however many there are.
@@ -159,7 +173,12 @@ impl Inside {
         if self.try_end_all() || self.end_all_of_many() {
             return true;
         }
-        log::warn!("the processes of a sandbox could not be ended: it is ended");
+        self.end_sandbox("the processes of a sandbox could not be ended")
+    }
+
+    /// It does not live on.
+    fn end_sandbox(&self, why: &str) -> bool {
+        log::warn!("{why}: it is ended");
         self.disposal.now(&self.container);
         false
     }

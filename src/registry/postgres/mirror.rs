@@ -8,6 +8,7 @@ use postgres::GenericClient;
 
 use super::fault::Fault;
 use super::rows::{self, Found, VERSION};
+use super::shared::Written;
 use super::tables::Tables;
 use crate::base::text::{counted, listing};
 use crate::domain::tool::Tool;
@@ -105,27 +106,25 @@ impl Mirror {
             .unwrap_or(tool)
     }
 
-    /// The table after a write of our own.
-    pub(super) fn after(
-        &self,
-        put: &[Arc<Tool>],
-        versions: Vec<(String, String)>,
-        removed: &[&str],
-        marker: Marker,
-    ) -> Self {
-        let mut rows = self.rows.clone();
-        for name in removed {
-            rows.remove(*name);
+    /// Takes in a write of our own.
+    fn take_in(&mut self, written: &Written, changed_at: i64) {
+        for name in &written.removed {
+            self.rows.remove(name.as_str());
         }
-        let versions: BTreeMap<String, String> = versions.into_iter().collect();
-        for tool in put {
-            let name = tool.name.to_string();
+        let versions = written.versions.iter();
+        let versions: BTreeMap<&str, &str> = versions
+            .map(|(name, version)| (name.as_str(), version.as_str()))
+            .collect();
+        for tool in &written.put {
+            let name = tool.name.as_str();
             // A version that is not known is one that no row has: it is read again.
-            let version = versions.get(&name).cloned().unwrap_or_default();
+            let version = versions.get(name).copied().unwrap_or_default().to_owned();
             let tool = Some(Arc::clone(tool));
-            rows.insert(name, Mirrored { version, tool });
+            self.rows
+                .insert(name.to_owned(), Mirrored { version, tool });
         }
-        Self { marker, rows }
+        self.marker.generation += written.statements;
+        self.marker.changed_at = changed_at;
     }
 
     fn tools(&self) -> Vec<Arc<Tool>> {
@@ -170,8 +169,8 @@ impl Shown {
     }
 
     /// Shows what is certainly the newest: it was read under the registry's lock.
-    pub(super) fn show(&self, mirror: Mirror) -> Arc<Mirror> {
-        self.publish(&mut self.locked(), mirror)
+    pub(super) fn show(&self, mirror: Mirror) {
+        self.publish(&mut self.locked(), mirror);
     }
 
     /// Shows `mirror`, a state that came after `seen`, unless another was shown since: which of the
@@ -185,9 +184,10 @@ impl Shown {
         is_next
     }
 
-    fn publish(&self, newest: &mut Arc<Mirror>, mirror: Mirror) -> Arc<Mirror> {
+    fn publish(&self, newest: &mut Arc<Mirror>, mirror: Mirror) {
         let (known, given) = (&newest.marker, &mirror.marker);
-        if known.epoch == given.epoch && known.generation >= given.generation {
+        let lacks = known.epoch == given.epoch && known.generation >= given.generation;
+        if lacks && known != given {
             log::warn!(
                 "the database went back in time (a failover, or a backup that was restored?): \
                  changes are lost, and the tools are what it holds now"
@@ -203,10 +203,26 @@ impl Shown {
                 .zip(&tools)
                 .all(|(old, new)| Arc::ptr_eq(old, new));
         if !same {
-            warn_of_names(&before, &tools);
             self.published.publish(tools);
+            let after = self.published.current();
+            warn_of_names(after.tools(), &before, &after);
         }
-        Arc::clone(newest)
+    }
+
+    /// Shows the committed write that was made upon the state `base`, unless that is not what is
+    /// shown any more: then somebody has read what is committed, or will.
+    pub(super) fn show_write(&self, base: &Marker, written: &Written, changed_at: i64) {
+        let mut newest = self.locked();
+        if newest.marker != *base {
+            return;
+        }
+        Arc::make_mut(&mut newest).take_in(written, changed_at);
+        if !written.put.is_empty() || !written.removed.is_empty() {
+            let before = self.published.current();
+            self.published
+                .publish_change(&written.put, &written.removed);
+            warn_of_names(&written.put, &before, &self.published.current());
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, Arc<Mirror>> {

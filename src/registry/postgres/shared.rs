@@ -10,7 +10,7 @@ use postgres::{Client, GenericClient, IsolationLevel, Transaction};
 use super::connect::Database;
 use super::fault::Fault;
 use super::limit::{Limit, within};
-use super::mirror::{Marker, Shown};
+use super::mirror::Shown;
 use super::tables::Tables;
 use super::{CHECK, WHOLE, migrations};
 use crate::domain::tool::{Tool, ToolName};
@@ -141,26 +141,20 @@ impl Shared {
         }
         let turn = retry_until(Instant::now() + TURN, || try_lock(&self.turn));
         let _turn = turn.ok_or(StoreError::Busy { waited: TURN })?;
-        let (answer, before, after) = self.bounded(limit, |transaction| {
+        let (answer, written, locked) = self.bounded(limit, |transaction| {
             let locked = self.tables.lock(transaction)?;
-            let mut before = self.shown.newest();
-            if before.marker != locked.marker {
+            let newest = self.shown.newest();
+            if newest.marker != locked.marker {
                 // Nobody can commit before us, so this is what is committed.
-                let mirror = before.load(transaction, &self.tables, locked.marker)?;
-                before = self.shown.show(mirror);
+                let marker = locked.marker.clone();
+                self.shown
+                    .show(newest.load(transaction, &self.tables, marker)?);
             }
-            let (answer, written) = act(&self.shown.snapshot(), locked.now, transaction)?;
-            let marker = Marker {
-                epoch: before.marker.epoch.clone(),
-                generation: before.marker.generation + written.statements,
-                changed_at: locked.began_at,
-            };
-            let removed: Vec<&str> = written.removed.iter().map(ToolName::as_str).collect();
-            let after = before.after(&written.put, written.versions, &removed, marker);
-            Ok::<_, StoreError>((answer, before, after))
+            let (answer, written) = act(&self.shown.snapshot(), locked.now.clone(), transaction)?;
+            Ok::<_, StoreError>((answer, written, locked))
         })?;
-        // Or the listener was quicker, and shows this write and perhaps later ones.
-        self.shown.show_after(&before, after);
+        self.shown
+            .show_write(&locked.marker, &written, locked.began_at);
         Ok(answer)
     }
 }

@@ -12,7 +12,7 @@ use crate::base::time_zone::{FOLDER, MAX_NAME_BYTES, ZoneError, offset_of};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
 use crate::tools::answer::ToolAnswer;
-use crate::tools::call::Called;
+use crate::tools::called::Called;
 
 const MAX_MESSAGE_CHARS: usize = 10_000;
 const UTC: &str = "UTC";

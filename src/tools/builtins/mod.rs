@@ -8,7 +8,8 @@ mod system;
 
 use serde_json::{Value, json};
 
-use super::call::{CallContext, Called};
+use super::call::CallContext;
+use super::called::Called;
 use super::description::in_style;
 use super::{ToolSettings, Tools};
 use crate::auth::AdminPermit;

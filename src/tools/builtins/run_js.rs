@@ -14,7 +14,8 @@ use crate::domain::tool::{
     DEFAULT_TIMEOUT_MS, Definition, Dependency, MAX_CODE_CHARS, MIN_TIMEOUT_MS,
 };
 use crate::metrics::CallKind;
-use crate::tools::call::{CallContext, Called, Execution};
+use crate::tools::call::{CallContext, Execution};
+use crate::tools::called::Called;
 use crate::tools::description::CODE_CONTRACT;
 use crate::tools::{ToolSettings, Tools};
 

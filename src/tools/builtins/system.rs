@@ -7,7 +7,7 @@ use crate::auth::{Action, Caller};
 use crate::domain::json::JsonText;
 use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
-use crate::tools::call::Called;
+use crate::tools::called::Called;
 
 pub(super) fn all() -> [BuiltIn; 4] {
     [health(), whoami(), guard_metrics(), runtime_config()]

@@ -53,6 +53,16 @@ impl Floor {
         }
     }
 
+    pub(crate) fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    pub(crate) fn remove_volume(&self, name: &str) {
+        let target = format!("/volumes/{name}?force=1");
+        let (status, text) = self.connect().request("DELETE", &target, "");
+        assert_eq!(status, 204, "{text}");
+    }
+
     fn connect(&self) -> Connection<UnixStream> {
         Connection::new(self.dial())
     }

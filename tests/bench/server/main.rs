@@ -20,6 +20,7 @@ mod cycles;
 mod floor;
 mod http;
 mod latency;
+mod packages;
 mod process;
 mod statistics;
 mod throughput;
@@ -32,6 +33,7 @@ fn main() {
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     if wanted("latency") {
         latency::report();
+        packages::report();
     }
     if wanted("throughput") {
         throughput::report();

@@ -1,5 +1,5 @@
-// A package registry for one test: `node serve.js PROGRAM DIR`. Serves DIR/storage with verdaccio from
-// PROGRAM/node_modules on a free loopback port, without any registry behind it; whatever starts
+// A package registry for one test: `node serve.js PROGRAM DIR ADDRESS`. Serves DIR/storage with
+// verdaccio from PROGRAM/node_modules on a free port of ADDRESS, without any registry behind it; whatever starts
 // with @guarded/ only to who has the token in DIR/token. Publishes every folder of DIR/sources that
 // is not published yet with npm, then prints the port. Every request becomes a line of DIR/requests.
 // Ends when stdin does.
@@ -9,7 +9,7 @@ const fs = require('fs');
 const http = require('http');
 const path = require('path');
 
-const [program, dir] = process.argv.slice(2);
+const [program, dir, host] = process.argv.slice(2);
 const { runServer } = require(path.join(program, 'node_modules/verdaccio'));
 
 const config = {
@@ -54,13 +54,13 @@ async function main() {
   server.on('request', request => {
     fs.appendFileSync(path.join(dir, 'requests'), request.method + ' ' + request.url + '\n');
   });
-  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
+  await new Promise(resolve => server.listen(0, host, resolve));
   const { port } = server.address();
-  const url = 'http://127.0.0.1:' + port;
+  const url = 'http://' + host + ':' + port;
   if (!fs.existsSync(path.join(dir, 'token'))) fs.writeFileSync(path.join(dir, 'token'), await login(url));
   const token = fs.readFileSync(path.join(dir, 'token'), 'utf8');
   const rc = path.join(dir, 'npmrc');
-  fs.writeFileSync(rc, '//127.0.0.1:' + port + '/:_authToken=' + token + '\n');
+  fs.writeFileSync(rc, '//' + host + ':' + port + '/:_authToken=' + token + '\n');
   const sources = path.join(dir, 'sources');
   for (const name of fs.readdirSync(sources)) {
     const folder = path.join(sources, name);

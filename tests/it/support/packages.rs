@@ -26,12 +26,18 @@ pub(crate) struct Package {
 /// A package registry, and the folder that it is kept in.
 pub(crate) struct PackageRegistry {
     folder: PathBuf,
+    host: String,
     running: Option<(Child, String)>,
 }
 
 impl PackageRegistry {
     /// Publishes the packages, in their order.
     pub(crate) fn start(packages: &[Package]) -> Self {
+        Self::start_at("127.0.0.1", packages)
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) fn start_at(host: &str, packages: &[Package]) -> Self {
         let run = PathBuf::from(provided("DYNAMIC_MCP_TEST_RUN"));
         let folder = run.join(format!("packages-{}", &random_hex()[..8]));
         for (index, package) in packages.iter().enumerate() {
@@ -44,6 +50,7 @@ impl PackageRegistry {
         }
         let mut registry = Self {
             folder,
+            host: host.to_owned(),
             running: None,
         };
         registry.resume();
@@ -56,6 +63,7 @@ impl PackageRegistry {
         let mut child = Command::new("node")
             .args([SERVE, &program])
             .arg(&self.folder)
+            .arg(&self.host)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -68,7 +76,7 @@ impl PackageRegistry {
             let _ = child.stderr.take().unwrap().read_to_string(&mut said);
             panic!("the package registry did not start: {said}")
         };
-        self.running = Some((child, format!("http://127.0.0.1:{port}/")));
+        self.running = Some((child, format!("http://{}:{port}/", self.host)));
     }
 
     pub(crate) fn stop(&mut self) {

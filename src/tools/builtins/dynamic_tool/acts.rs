@@ -22,7 +22,8 @@ use crate::schema::{check_tool_input_schema, check_tool_output_schema};
 use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::builtins::{read, reserved};
-use crate::tools::call::{CallContext, Called, parse_image};
+use crate::tools::call::{CallContext, parse_image};
+use crate::tools::called::Called;
 
 /// A store's refusal as the caller reads it.
 fn store_failure(error: &StoreError) -> Failure {

@@ -12,7 +12,7 @@ use super::{Access, BuiltIn, Draft, admin_token_property, closed_object, merged}
 use crate::domain::asking::ClientCapability;
 use crate::domain::tool::{MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS};
 use crate::tools::ToolSettings;
-use crate::tools::call::Called;
+use crate::tools::called::Called;
 use crate::tools::description::CODE_CONTRACT;
 
 const CREATE_EXAMPLE: &str = "{\"tool\":{\"name\":\"math.add\",\"description\":\"Adds two numbers.\",\

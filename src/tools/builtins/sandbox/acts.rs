@@ -23,7 +23,8 @@ use crate::tools::Tools;
 use crate::tools::answer::ToolAnswer;
 use crate::tools::audited::end_run;
 use crate::tools::builtins::read;
-use crate::tools::call::{CallContext, Called, Execution, Ran};
+use crate::tools::call::{CallContext, Execution, Ran};
+use crate::tools::called::Called;
 
 fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::InvalidArguments, message)

@@ -9,7 +9,7 @@ use super::run_js::code_properties;
 use super::{Access, BuiltIn, Draft, admin_token_property, closed_object, merged};
 use crate::domain::tool::MIN_TIMEOUT_MS;
 use crate::tools::ToolSettings;
-use crate::tools::call::Called;
+use crate::tools::called::Called;
 use crate::tools::description::CODE_CONTRACT;
 
 /// Commands of one call.
