@@ -2,8 +2,8 @@
 //! reads or stops things never passes here for a slot.
 //!
 //! A run that finds no slot waits in a short queue. Whoever has the fewest runs comes first, and
-//! among equals whoever came first. When the queue is full, the newest of whoever has most there and
-//! running is sent away. So one busy principal cannot keep the others out.
+//! among equals whoever came first. When the queue is full, the newest of whoever has most, there
+//! and running, is sent away. So one busy principal cannot keep the others out.
 
 mod scopes;
 

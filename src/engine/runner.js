@@ -458,18 +458,12 @@ function openInlet(Socket, hear) {
   return inlet.on('end', gone).on('close', gone).on('error', gone);
 }
 
-// Whether the job is there, and whether what came behind it is in a message.
-const begun = new Int32Array(new SharedArrayBuffer(4));
-const WITH_REST = 2;
-
 const inlet = openInlet(Socket, splitter((line, rest) => {
   const frame = parse(line);
   if (frame.check) check(frame.check);
   if (!frame.job) return false;
   inlet.pause();
-  if (rest.length > 0) listener.postMessage(from(rest));
-  Atomics.store(begun, 0, rest.length > 0 ? WITH_REST : 1);
-  Atomics.notify(begun, 0);
+  listener.postMessage(from(rest));
   runJob(frame.job);
   return true;
 }));
@@ -478,16 +472,16 @@ writeLine(stringify({ ready: { node: process.versions.node } }));
 // What follows costs time that nobody waits for, unless the job is there already.
 
 // From the job on, the listener has the way in, on a thread of its own: when the server goes away, so
-// does this process, whatever the author's code is doing. It sleeps until then: waking it costs less
-// than a message.
+// does this process, whatever the author's code is doing.
 const listener = new Worker(`
-  const { parentPort, receiveMessageOnPort, workerData: begun } = require('worker_threads');
+  const { parentPort } = require('worker_threads');
   const hear = (${splitter})(line => { parentPort.postMessage(line); });
   const inlet = (${openInlet})(require('net').Socket, hear).pause();
-  Atomics.wait(begun, 0, 0);
-  if (begun[0] === ${WITH_REST}) hear(Buffer.from(receiveMessageOnPort(parentPort).message));
-  inlet.resume();
-`, { workerData: begun, eval: true, stdin: false, env: {}, execArgv: [] });
+  parentPort.once('message', rest => {
+    hear(Buffer.from(rest));
+    inlet.resume();
+  });
+`, { eval: true, stdin: false, env: {}, execArgv: [] });
 const abort = new AbortController();
 const requireHere = createRequire('/workspace/tool.js');
 // First uses are slow, of a regular expression the second, too.

@@ -1,6 +1,6 @@
 //! HTTP: private tiny_http servers behind the gate, one a lane, and the fixed pools of workers that
 //! pull requests from them. The ops lane has workers of its own, so that probes and metrics answer
-//! however busy the tools are; the quick lane takes what waits for nothing, many requests at a time.
+//! however busy the tools are; the quick lane takes what waits for nothing, many at a time.
 
 mod exposure;
 mod hang_up;

@@ -4,9 +4,9 @@
 //! {"version": 1, "tools": [{"name": "…", "description": "…", "code": "…", "…": "…"}]}
 //! ```
 //! It is the original's format with four more optional fields: `inputSchema`, `outputSchema`,
-//! `annotations`, `requiresClientCapabilities`. Fields that this version does not know, of a tool or
-//! at the top, are kept as they are through every rewrite, so that a newer version's file survives
-//! an older server.
+//! `annotations`, `requiresClientCapabilities`. Fields that this version does not know, of a tool
+//! or at the top, are kept as they are through every rewrite, so that a newer version's file
+//! survives an older server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

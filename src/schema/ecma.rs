@@ -280,9 +280,8 @@ impl Rewriting<'_> {
             'u' => self.unicode_escape()?,
             _ if "^$\\.*+?()[]{}|/".contains(next) => next,
             _ => {
-                let what = format!(
-                    "\"\\{next}\" is no escape of ECMA-262 with the flag u: leave the \"\\\" out"
-                );
+                let what =
+                    format!("\"\\{next}\" is no escape with the flag u: leave its \"\\\" out");
                 return Err(invalid(&what));
             }
         };

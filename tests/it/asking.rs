@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::readme;
 use crate::support::engine::await_that;
 use crate::support::http::{Reply, failure};
 use crate::support::idp::Idp;
@@ -540,4 +541,28 @@ fn a_pipe_s_client_is_asked_in_the_same_way() {
     let required = json!({ "requiredCapabilities": { "sampling": {} } });
     assert_eq!(refused["error"]["data"], required);
     pipe.finish();
+}
+
+#[test]
+fn the_readme_s_example_asks_before_it_acts() {
+    let blocks = readme::blocks();
+    let example = blocks.iter().find(|block| block.language == "js").unwrap();
+    let server = Server::start(&[]);
+    let code = format!("{}\nreturn 'deleted'", example.text);
+    server.create(tool("ask.sure", &code));
+    let call = |more: Value| {
+        let arguments = json!({ "args": { "path": "a.txt" } });
+        let params = params(&everything(), "ask.sure", &arguments, more);
+        post(&server, &[], &params).json()["result"].clone()
+    };
+    let (questions, state) = asked(&call(json!({})));
+    assert_eq!(questions["sure"]["params"]["message"], "Delete a.txt?");
+    for (answer, expected) in [
+        (accept(json!({ "sure": true })), "deleted"),
+        (accept(json!({ "sure": false })), "kept"),
+        (json!({ "action": "decline" }), "kept"),
+    ] {
+        let last = call(answers(&state, json!({ "sure": answer })));
+        assert_eq!(value(&last), expected);
+    }
 }

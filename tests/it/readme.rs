@@ -25,7 +25,7 @@ fn readme() -> String {
 /// A fenced block: its language, its text, the line of the page where it starts.
 #[derive(Debug)]
 pub(crate) struct Block {
-    language: String,
+    pub(crate) language: String,
     pub(crate) text: String,
     line: usize,
 }
@@ -137,6 +137,11 @@ fn every_block_of_commands_does_what_is_shown() {
                 assert_eq!(before.unwrap().language, "sh", "README.md:{}", block.line);
             }
             ("json", _) => {}
+            // What is no function body is not stored.
+            ("js", code) => {
+                let tool = json!({ "name": "readme.js", "description": "d", "code": code });
+                server.as_ref().unwrap().create(tool);
+            }
             (other, _) => panic!("README.md:{}: what is {other:?}?", block.line),
         }
     }
