@@ -1,4 +1,4 @@
--- When the registry was last changed, by which servers tell a database that went back in time: after
+-- When the registry was last changed: servers tell by it that the database went back in time. After
 -- a failover to a standby that lacked the last changes, or the return of a backup, `generation`
 -- counts the same numbers again, for other changes.
 

@@ -38,7 +38,7 @@ pub enum Liveness {
     Alive,
     /// Its process has ended.
     Dead,
-    /// No file, a copy, no id of ours, or no way to tell: nothing may be done on the strength of it.
+    /// No file, a copy, no id of ours, or no way to tell: nothing may be done on its strength.
     Unknown,
 }
 

@@ -28,8 +28,8 @@ pub(super) struct Found {
     pub(super) tool: Result<Arc<Tool>, String>,
 }
 
-/// SQL for the version of a row. Transactions are numbered alike again after a database went back in
-/// time, so their number alone does not name one.
+/// SQL for the version of a row. Transactions are numbered alike again after a database went back
+/// in time, so their number alone does not name one.
 pub(super) const VERSION: &str =
     "concat_ws('/', xmin, revision, encode(timestamptz_send(updated_at), 'hex'))";
 
