@@ -162,4 +162,9 @@ impl Owners for LeaseOwners {
     fn dead(&self) -> Vec<String> {
         self.with_lease(Lease::dead).unwrap_or_default()
     }
+
+    /// It may have lost the database alone, and serve on.
+    fn may_err(&self) -> bool {
+        true
+    }
 }

@@ -1,10 +1,11 @@
 //! How settings reach files: through a trait, so that loading is a function of what it is given.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::base::owner::is_foreign;
 use crate::base::secret::Secret;
 
 use super::problem::FileFault;
@@ -69,20 +70,6 @@ fn read_bounded(file: File) -> Result<String, FileFault> {
     String::from_utf8(bytes).map_err(|_| FileFault::NotUtf8)
 }
 
-/// Root owns the machine anyway. Where the kernel does not say who we are, the mode alone must do.
-fn is_foreign(metadata: &Metadata) -> bool {
-    let own = std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| effective_user(&status));
-    own.is_some_and(|own| metadata.uid() != own && metadata.uid() != 0)
-}
-
-/// `Uid: real effective saved filesystem` of proc_pid_status(5).
-fn effective_user(status: &str) -> Option<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    line.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 fn fault(error: std::io::Error) -> FileFault {
     match error.kind() {
         ErrorKind::NotFound => FileFault::Missing,
@@ -133,12 +120,5 @@ mod tests {
             assert_eq!(found, (readable, writable), "{mode:o}");
             assert!(!loaded.foreign_owner);
         }
-    }
-
-    #[test]
-    fn the_effective_user_of_a_status_file() {
-        let status = "Name:\tx\nUid:\t1000\t1001\t1000\t1000\nGid:\t5\t5\t5\t5\n";
-        assert_eq!(effective_user(status), Some(1001));
-        assert_eq!(effective_user("Name:\tx\n"), None);
     }
 }

@@ -20,6 +20,8 @@ pub struct Container {
     pub created: u64,
     /// Whether it runs now, also where it is paused.
     pub is_running: bool,
+    /// Whether it ran, and has ended.
+    pub has_ended: bool,
 }
 
 /// Whether a container runs.
@@ -193,6 +195,7 @@ fn listed_container(entry: &Value) -> Result<Container, DockerError> {
             .and_then(Value::as_u64)
             .unwrap_or_default(),
         is_running: matches!(state, Some("running" | "paused")),
+        has_ended: matches!(state, Some("exited" | "dead")),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Removes what dead instances and expired runs left behind, and nothing else: a container goes
-//! only when its labels were given to it when it was made, and its owner is provably dead or its
-//! own label says that its time is over.
+//! only when its labels were given to it when it was made, and its owner is provably dead, or its
+//! owner counts as dead and it has ended, or its own label says that its time is over.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -20,12 +20,17 @@ const MAX_CLOCK_SKEW_S: u64 = 3600;
 pub trait Owners: Send + Sync {
     /// This instance's id.
     fn own_id(&self) -> &str;
-    /// Whether an instance is certainly gone. An instance that nothing is known of is not.
+    /// Whether an instance counts as dead. One that nothing is known of does not.
     fn is_dead(&self, id: &str) -> bool;
     /// Nothing of a dead instance is left.
     fn forget(&self, id: &str);
     /// Dead instances that are still remembered.
     fn dead(&self) -> Vec<String>;
+    /// Whether an instance that counts as dead may merely be out of reach. What it runs shows that
+    /// it lives: containers end with their server.
+    fn may_err(&self) -> bool {
+        false
+    }
 }
 
 /// Removes every container that is doomed; how many.
@@ -36,11 +41,15 @@ pub(super) fn reap(
 ) -> Result<usize, DockerError> {
     // Asked before the list is taken: an owner that was dead then makes no new containers after it.
     let dead: BTreeSet<String> = owners.dead().into_iter().collect();
+    let mut left = BTreeSet::new();
     let mut reaped = 0;
     let mut failed = None;
     for container in daemon.containers_with_label(OWNER, deadline)? {
-        let is_dead = |id: &str| dead.contains(id) || owners.is_dead(id);
+        let may_live = owners.may_err() && !container.has_ended;
+        let is_dead = |id: &str| !may_live && (dead.contains(id) || owners.is_dead(id));
         if !is_doomed(&container, owners.own_id(), SystemTime::now(), &is_dead) {
+            let owner = container.labels.get(OWNER).filter(|_| may_live);
+            left.extend(owner.cloned());
             continue;
         }
         match daemon.remove_container(&container.id, deadline) {
@@ -51,7 +60,7 @@ pub(super) fn reap(
     match failed {
         Some(error) => Err(error),
         None => {
-            dead.iter().for_each(|id| owners.forget(id));
+            dead.difference(&left).for_each(|id| owners.forget(id));
             Ok(reaped)
         }
     }
@@ -97,6 +106,7 @@ mod tests {
             image_id: "sha256:01".to_owned(),
             created: 1000,
             is_running,
+            has_ended: !is_running,
         }
     }
 

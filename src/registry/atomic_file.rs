@@ -73,6 +73,11 @@ impl Version {
         self.stamp == other.stamp
     }
 
+    /// What the system says of the file.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+
     /// The whole text, of at most `max_bytes`.
     pub(super) fn read_text(&self, max_bytes: u64) -> io::Result<String> {
         let too_long = || io::Error::other(format!("it is longer than {max_bytes} bytes"));

@@ -2,10 +2,12 @@
 //! section 5). An id is only ever judged here; containers never stand here.
 //!
 //! A lock file gets its name only once it is locked. So a file of that name which can be locked
-//! belongs to an instance that has ended, however it ended.
+//! belongs to an instance that has ended, however it ended; unless it is a copy, which nobody ever
+//! locked: the text of a lock file says which file it is.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::atomic_file;
@@ -15,6 +17,8 @@ use crate::base::ids;
 const MAX_INSTANCES: usize = 10_000;
 /// Most tries at a lock file of our own.
 const MAX_ATTEMPTS: usize = 16;
+/// Longest text of a lock file that is read, in bytes; more than any of ours.
+const MAX_IDENTITY: u64 = 64;
 const LOCKED: &str = ".lock";
 const UNBORN: &str = ".new";
 
@@ -34,7 +38,7 @@ pub enum Liveness {
     Alive,
     /// Its process has ended.
     Dead,
-    /// No file, no id of ours, or no way to tell: nothing may be done on the strength of it.
+    /// No file, a copy, no id of ours, or no way to tell: nothing may be done on its strength.
     Unknown,
 }
 
@@ -69,6 +73,9 @@ impl InstanceLock {
             atomic_file::remove_if_present(&unborn)?;
             return Ok(None);
         }
+        // On a full disk in vain: then nobody finds it dead, and its containers go by the end that
+        // they bear.
+        let _ = (&locked).write_all(identity(&locked)?.as_bytes());
         match fs::rename(&unborn, &path) {
             Ok(()) => Ok(Some(Self {
                 id,
@@ -143,12 +150,20 @@ fn take_over(folder: &Path, id: &str) -> io::Result<TakeOver> {
     if !atomic_file::take_lock(&file)? {
         return Ok(TakeOver::Refused);
     }
-    let current = atomic_file::names(&path, &file)?;
-    Ok(if current {
+    let mut text = String::new();
+    (&file).take(MAX_IDENTITY).read_to_string(&mut text)?;
+    let original = text == identity(&file)?;
+    Ok(if original && atomic_file::names(&path, &file)? {
         TakeOver::Done(file)
     } else {
         TakeOver::Nothing
     })
+}
+
+/// What no copy of the file has: its device and inode.
+fn identity(file: &File) -> io::Result<String> {
+    let metadata = file.metadata()?;
+    Ok(format!("{} {}\n", metadata.dev(), metadata.ino()))
 }
 
 /// Files of instances that crashed between making and locking them.
@@ -212,6 +227,23 @@ mod tests {
         for lock in &locks {
             assert_eq!(liveness(&folder, lock.id()), Liveness::Alive);
         }
+    }
+
+    #[test]
+    fn a_copy_says_nothing_of_the_original_s_instance() {
+        let scratch = Scratch::new();
+        let (folder, copy) = (scratch.path("instances"), scratch.path("copy"));
+        let lock = InstanceLock::acquire(&folder).unwrap();
+        let id = lock.id().to_owned();
+        fs::create_dir(&copy).unwrap();
+        fs::copy(lock_path(&folder, &id), lock_path(&copy, &id)).unwrap();
+        assert_eq!(liveness(&copy, &id), Liveness::Unknown);
+        assert!(!forget_dead(&copy, &id).unwrap());
+        assert_eq!(liveness(&folder, &id), Liveness::Alive);
+        drop(lock);
+        assert_eq!(liveness(&folder, &id), Liveness::Dead);
+        assert!(forget_dead(&folder, &id).unwrap());
+        assert_eq!(liveness(&copy, &id), Liveness::Unknown);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::atomic_file::{self, Version};
 use crate::base::ids::{hex, random_bytes, unhex};
+use crate::base::owner::is_foreign;
 
 /// The key's size.
 pub(super) const KEY_BYTES: usize = 32;
@@ -43,7 +44,14 @@ pub(super) fn load(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let Some(file) = Version::open(path)? else {
         return Ok(None);
     };
-    if std::fs::metadata(path)?.mode() & 0o077 != 0 {
+    let metadata = file.metadata()?;
+    if is_foreign(&metadata) {
+        return Err(io::Error::other(
+            "it belongs to another user, who may have put it there: remove it, or chown it to the \
+             user of this server",
+        ));
+    }
+    if metadata.mode() & 0o077 != 0 {
         log::warn!(
             "{} can be read by others, who can then do what its holder can: chmod 600",
             path.display()
@@ -80,6 +88,24 @@ mod tests {
         assert!(!scratch.path("session.key.lock").exists());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_ne!(load_or_create(&scratch.path("other.key")).unwrap(), keys[0]);
+    }
+
+    #[test]
+    fn another_user_s_key_is_not_taken() {
+        let scratch = Scratch::new();
+        let path = scratch.path("session.key");
+        load_or_create(&path).unwrap();
+        let given = std::os::unix::fs::chown(&path, Some(4242), None);
+        if let Err(error) = given {
+            // Only root can give a file away.
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            assert_ne!(fs::metadata("/proc/self").unwrap().uid(), 0);
+            return;
+        }
+        let error = load_or_create(&path).unwrap_err().to_string();
+        assert!(error.contains("belongs to another user"), "{error}");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        load_or_create(&path).unwrap();
     }
 
     #[test]

@@ -21,7 +21,7 @@ use dynamic_mcp::engine::{Engine, Owners};
 use serde_json::json;
 
 use crate::support::daemon;
-use crate::support::daemons::{OwnDaemon, another_process, plays_a_part};
+use crate::support::daemons::{OwnDaemon, another_process, plays_a_part, request_shared};
 use crate::support::engine::{
     Fixture, Runs as _, await_that, failure_text, image, job, kind_of, owned_by, patience,
     settings, start_engine,
@@ -105,6 +105,44 @@ fn the_reaper_removes_the_dead_s_and_the_expired_and_nothing_else() {
         assert!(state(id).is_ok(), "{id} is gone");
         daemon().remove_container(id, patience()).unwrap();
     }
+}
+
+#[test]
+fn what_still_runs_of_an_instance_that_may_live_is_left_to_end() {
+    let fixture = Fixture::new();
+    fixture.owners.may_err.store(true, Ordering::Relaxed);
+    let lost = format!("lost-{}", random_hex());
+    fixture.owners.dead.lock().unwrap().push(lost.clone());
+    let [runs, starts, ended] =
+        [true, false, true].map(|running| leave_container(&lost, 1000, running));
+    let daemon = daemon();
+    let end = |id: &str| {
+        request_shared("POST", &format!("/containers/{id}/kill"), b"");
+        daemon.await_exit(id, patience()).unwrap();
+    };
+    end(&ended);
+    let left = || {
+        fixture.engine.tidy(patience());
+        let mut left: Vec<_> = owned_by(&daemon, &lost)
+            .into_iter()
+            .map(|one| one.id)
+            .collect();
+        left.sort();
+        left
+    };
+    let mut expected = [runs.clone(), starts.clone()];
+    expected.sort();
+    assert_eq!(left(), expected);
+    end(&runs);
+    assert_eq!(left(), [starts.as_str()]);
+    assert_eq!(
+        fixture.owners.dead(),
+        [lost.as_str()],
+        "something of it is left"
+    );
+    daemon.remove_container(&starts, patience()).unwrap();
+    assert_eq!(left(), [""; 0]);
+    assert_eq!(fixture.owners.dead(), [""; 0]);
 }
 
 /// Nobody is there any more to kill it.

@@ -5,8 +5,9 @@
 use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::ids::random_hex;
+use dynamic_mcp::domain::tool::Tool;
 use dynamic_mcp::registry::ToolStore;
-use dynamic_mcp::registry::postgres::PostgresStore;
+use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
 use serde_json::json;
 
 use crate::postgres_faults::{BACK, PATIENCE, endure, endure_at};
@@ -180,6 +181,82 @@ fn after_a_failover_what_was_acknowledged_is_there_and_writes_go_on() {
         standby.act("promote", &[]);
     });
     store.create(name("later"), definition("return 1")).unwrap();
+}
+
+/// A standby that follows no longer, in the state that `tools` of that schema say.
+fn cut_standby_of(primary: &Cluster, schema: &str, tools: i64) -> Cluster {
+    let standby = Cluster::standby_of(primary);
+    let mut admin = standby.admin();
+    let count = format!("SELECT count(*) FROM \"{schema}\".dynamic_tools");
+    wait_until("followed", BACK, || {
+        admin.query_one(&count, &[]).unwrap().get::<_, i64>(0) == tools
+    });
+    reload(&standby, "primary_conninfo = ''");
+    wait_until("cut", BACK, || {
+        let receivers = "SELECT count(*) FROM pg_stat_wal_receiver";
+        admin.query_one(receivers, &[]).unwrap().get::<_, i64>(0) == 0
+    });
+    standby
+}
+
+/// `standby` is found where `primary` was, which is lost with what only it had.
+fn takes_over(standby: &Cluster, primary: &Cluster) {
+    primary.act("stop", &["kill"]);
+    standby.act("stop", &[]);
+    std::fs::write(standby.folder().join("port"), primary.port.to_string()).unwrap();
+    standby.act("start", &[]);
+}
+
+#[test]
+fn after_a_failover_that_lost_changes_the_tools_are_what_the_database_holds() {
+    let (primary, schema) = (Cluster::own(&[]), fresh_schema());
+    let store = primary.open(&schema);
+    let to = |code: &'static str| move |_: &Tool| Ok(definition(code));
+    store.create(name("kept"), definition("return 1")).unwrap();
+    let standby = cut_standby_of(&primary, &schema, 1);
+    let kept = name("kept");
+    store.update(&kept, None, &mut to("lost")).unwrap();
+    store.create(name("gone"), definition("lost")).unwrap();
+
+    // As many changes, in transactions of the same numbers, before the store comes back.
+    standby.act("promote", &[]);
+    let other = standby.open(&schema);
+    other.update(&kept, None, &mut to("return 2")).unwrap();
+    other.create(name("new"), definition("return 3")).unwrap();
+    takes_over(&standby, &primary);
+    let held = || primary.open(&schema).snapshot().tools().to_vec();
+    let held = held();
+    wait_until("the truth", BACK, || store.snapshot().tools() == held);
+    wait_until("healthy", BACK, || store.health().is_ok());
+    store.create(name("gone"), definition("return 4")).unwrap();
+    store.update(&kept, Some(2), &mut to("return 5")).unwrap();
+    assert_eq!(
+        store.snapshot().tools(),
+        primary.open(&schema).snapshot().tools()
+    );
+}
+
+#[test]
+fn a_standby_that_lags_takes_no_change_back_until_it_is_the_primary() {
+    let (primary, schema) = (Cluster::own(&[]), fresh_schema());
+    let writer = primary.open(&schema);
+    let standby = cut_standby_of(&primary, &schema, 0);
+    writer.create(name("seen"), definition("return 1")).unwrap();
+    let reader = PostgresStoreOptions {
+        read_only: true,
+        ..primary.options(&schema)
+    };
+    let reader = PostgresStore::open(reader).unwrap();
+    drop(writer);
+    takes_over(&standby, &primary);
+    wait_until("not vouched for", BACK, || {
+        let error = reader.health().err().map(|error| error.to_string());
+        error.is_some_and(|error| error.contains("were not heard"))
+    });
+    assert!(reader.snapshot().get("seen").is_some());
+    standby.act("promote", &[]);
+    wait_until("healthy", BACK, || reader.health().is_ok());
+    assert_eq!(reader.snapshot().tools(), []);
 }
 
 #[test]

@@ -131,9 +131,9 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
         code == 1 && text.contains("run dynamic-mcp migrate"),
         "{text}"
     );
-    let migrated = (0, "the schema went from version 0 to 4\n".to_owned());
+    let migrated = (0, "the schema went from version 0 to 5\n".to_owned());
     assert_eq!(command(&["migrate"]), migrated);
-    let again = (0, "the schema is at version 4 already\n".to_owned());
+    let again = (0, "the schema is at version 5 already\n".to_owned());
     assert_eq!(command(&["migrate"]), again);
 
     std::fs::write(folder.path().join("old.json"), ORIGINAL).unwrap();
@@ -181,7 +181,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
 }
 
 #[test]
-fn a_killed_replica_s_containers_are_cleared_away_by_another() {
+fn a_killed_replica_s_containers_are_cleared_away_and_a_lost_one_s_run_on() {
     let (cluster, schema) = (Cluster::shared(), fresh_schema());
     let mut settings = Settings::of(&cluster, &schema);
     settings
@@ -196,31 +196,54 @@ fn a_killed_replica_s_containers_are_cleared_away_by_another() {
         rows.iter().map(|row| row.get(0)).collect()
     };
     let mut killed = Server::start(&settings.pairs());
-    let [of_survivor, of_killed] = instances().try_into().unwrap();
-    let mut running = killed.connect();
+    let role = fresh_schema();
+    let as_superuser = |sql: &str| cluster.admin().batch_execute(sql).unwrap();
+    as_superuser(&format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'x'"));
+    let url = format!("{}?sslmode=disable", cluster.url_of(&role, "x"));
+    let own_url = settings.pairs().into_iter();
+    let own_url = own_url.filter(|(name, _)| *name != "MCP_DYNAMIC_PG_URL");
+    let own_url: Vec<_> = own_url.chain([("MCP_DYNAMIC_PG_URL", &*url)]).collect();
+    let lost = Server::start(&own_url);
+    let [of_survivor, of_killed, of_lost] = instances().try_into().unwrap();
     let never = json!({ "code": "await new Promise(r => setTimeout(r, 6e5))" });
     let body = call_body("run_js_ephemeral", &never);
-    running.request("POST", "/mcp", &[JSON], body.as_bytes());
+    let mut running = [killed.connect(), lost.connect()];
+    for connection in &mut running {
+        connection.request("POST", "/mcp", &[JSON], body.as_bytes());
+    }
     let owned = |id: &str| owned_by(&daemon(), id).len();
-    await_that("the run and the pool", || {
-        owned(&of_killed) >= 2 && owned(&of_survivor) >= 1
+    await_that("the runs and the pools", || {
+        owned(&of_killed) >= 2 && owned(&of_lost) >= 2 && owned(&of_survivor) >= 1
     });
     killed.kill();
-    // As if half a minute were over for the dead one.
+    // The other only loses the database.
+    as_superuser(&format!(
+        "ALTER ROLE {role} NOLOGIN;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+    ));
+    // As if half a minute were over for both.
     let age = format!(
         "UPDATE \"{schema}\".dynamic_instances \
-         SET renewed_at = renewed_at - interval '1 minute' WHERE id = $1"
+         SET renewed_at = renewed_at - interval '1 minute' WHERE id IN ($1, $2)"
     );
-    cluster.admin().execute(&age, &[&of_killed]).unwrap();
+    let aged = cluster.admin().execute(&age, &[&of_killed, &of_lost]);
+    assert_eq!(aged.unwrap(), 2);
     assert!(owned(&of_killed) >= 2, "nobody clears away at once");
     // The survivor must have lived as long itself, and looks every half minute.
+    let mut expected = [of_survivor.clone(), of_lost.clone()];
+    expected.sort();
     wait_until("cleared away", Duration::from_secs(200), || {
-        owned(&of_killed) == 0 && instances() == [of_survivor.clone()]
+        let mut known = instances();
+        known.sort();
+        owned(&of_killed) == 0 && known == expected
     });
-    assert!(owned(&of_survivor) >= 1, "only the dead one's");
+    assert!(owned(&of_survivor) >= 1 && owned(&of_lost) >= 2);
     let reaped = survivor.metric("dynamic_mcp_containers_reaped_total ");
     assert!(reaped >= 2.0, "{reaped}");
     assert_eq!(survivor.value("return 1"), 1);
+    assert_eq!(lost.value("return 1"), 1);
+    as_superuser(&format!("ALTER ROLE {role} LOGIN"));
+    await_that("found again", || registry_check(&lost).0 == 200);
 }
 
 #[test]

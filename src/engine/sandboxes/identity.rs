@@ -196,6 +196,7 @@ mod tests {
             created: 0,
             image_id: image.id.clone(),
             is_running: true,
+            has_ended: false,
         };
         let marks = key.marks_of_one(&who, &id).unwrap();
         assert!(has_marks(&container, &marks));

@@ -45,6 +45,8 @@ pub(super) enum Fault {
     Tls(&'static str),
     /// It takes no writes: a standby.
     ReadOnlyServer,
+    /// A standby that lacks changes which were seen already.
+    Behind,
     /// Our role may not do this.
     Forbidden,
     /// Our tables are not there.
@@ -128,6 +130,10 @@ impl fmt::Display for Fault {
             Self::ReadOnlyServer => {
                 "the database server takes no writes (a standby?): name the primary in \
                  MCP_DYNAMIC_PG_URL, or all servers and target_session_attrs=read-write"
+            }
+            Self::Behind => {
+                "the database server is a standby that lacks changes which this server has seen: \
+                 let it catch up, promote it, or name the primary in MCP_DYNAMIC_PG_URL"
             }
             Self::Forbidden => {
                 "the database role lacks a privilege: see the grants in sql/0001_tools.sql"

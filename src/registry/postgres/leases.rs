@@ -1,7 +1,7 @@
-//! Live instances of the server by rows that each renews (contract, section 5). An instance is dead
-//! once its row was not renewed for long by the database's clock, while we could reach the
+//! Live instances of the server by rows that each renews (contract, section 5). An instance counts
+//! as dead once its row was not renewed for long by the database's clock, while we could reach the
 //! database all that time ourselves: after an outage, nobody is dead before everybody had the
-//! time to come back.
+//! time to come back. It may still live, out of the database's reach.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -100,7 +100,7 @@ impl Lease {
         &self.id
     }
 
-    /// Instances that are certainly gone and still remembered.
+    /// Instances that count as dead and are still remembered.
     pub fn dead(&self) -> Vec<String> {
         let known = lock(&self.known);
         match known.since {

@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0002_changes"),
     migration!("0003_instances"),
     migration!("0004_client_capabilities"),
+    migration!("0005_changed_at"),
 ];
 
 /// What a look at the schema, or a migration, comes to.

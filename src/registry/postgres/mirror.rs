@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use postgres::GenericClient;
 
 use super::fault::Fault;
-use super::rows::{self, Found};
+use super::rows::{self, Found, VERSION};
 use super::shared::Written;
 use super::tables::Tables;
 use crate::base::text::{counted, listing};
@@ -19,11 +19,21 @@ use crate::registry::snapshot::{Published, Snapshot};
 /// Most rows that are named in the log because they cannot be served.
 const MAX_WARNED: usize = 10;
 
-/// A state of the database: `generation` counts the writes to the registry that `epoch` names.
+/// A state of the database: `generation` counts the writes to the registry that `epoch` names, and
+/// the last was at `changed_at`, in microseconds. A database that went back in time may count the
+/// same number again, but at another time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marker {
     pub(super) epoch: String,
     pub(super) generation: i64,
+    pub(super) changed_at: i64,
+}
+
+impl Marker {
+    /// Whether `read`, the state that was read later, lacks changes of this one.
+    pub(super) fn lost_in(&self, read: &Self) -> bool {
+        self.epoch == read.epoch && self.generation > read.generation
+    }
 }
 
 /// A row: which version of it, and the tool, unless it breaks a rule.
@@ -50,7 +60,7 @@ impl Mirror {
         marker: Marker,
     ) -> Result<Self, Fault> {
         let most = MAX_TOOLS + 1;
-        let list = format!("SELECT name, xmin::text FROM {} LIMIT {most}", tables.tools);
+        let list = format!("SELECT name, {VERSION} FROM {} LIMIT {most}", tables.tools);
         let listed = client.query_typed(&list, &[])?;
         if listed.len() > MAX_TOOLS {
             return Err(Fault::TooManyTools);
@@ -97,7 +107,7 @@ impl Mirror {
     }
 
     /// Takes in a write of our own.
-    fn take_in(&mut self, written: &Written) {
+    fn take_in(&mut self, written: &Written, changed_at: i64) {
         for name in &written.removed {
             self.rows.remove(name.as_str());
         }
@@ -114,6 +124,7 @@ impl Mirror {
                 .insert(name.to_owned(), Mirrored { version, tool });
         }
         self.marker.generation += written.statements;
+        self.marker.changed_at = changed_at;
     }
 
     fn tools(&self) -> Vec<Arc<Tool>> {
@@ -157,12 +168,30 @@ impl Shown {
         self.published.current()
     }
 
-    /// Shows `mirror`, unless a later state of the same registry is shown already.
+    /// Shows what is certainly the newest: it was read under the registry's lock.
     pub(super) fn show(&self, mirror: Mirror) {
+        self.publish(&mut self.locked(), mirror);
+    }
+
+    /// Shows `mirror`, a state that came after `seen`, unless another was shown since: which of the
+    /// two is newer would not be known. Whether it did.
+    pub(super) fn show_after(&self, seen: &Arc<Mirror>, mirror: Mirror) -> bool {
         let mut newest = self.locked();
+        let is_next = Arc::ptr_eq(&newest, seen);
+        if is_next {
+            self.publish(&mut newest, mirror);
+        }
+        is_next
+    }
+
+    fn publish(&self, newest: &mut Arc<Mirror>, mirror: Mirror) {
         let (known, given) = (&newest.marker, &mirror.marker);
-        if known.epoch == given.epoch && known.generation > given.generation {
-            return;
+        let lacks = known.epoch == given.epoch && known.generation >= given.generation;
+        if lacks && known != given {
+            log::warn!(
+                "the database went back in time (a failover, or a backup that was restored?): \
+                 changes are lost, and the tools are what it holds now"
+            );
         }
         let tools = mirror.tools();
         let before = self.published.current();
@@ -182,12 +211,12 @@ impl Shown {
 
     /// Shows the committed write that was made upon the state `base`, unless that is not what is
     /// shown any more: then somebody has read what is committed, or will.
-    pub(super) fn show_write(&self, base: &Marker, written: &Written) {
+    pub(super) fn show_write(&self, base: &Marker, written: &Written, changed_at: i64) {
         let mut newest = self.locked();
         if newest.marker != *base {
             return;
         }
-        Arc::make_mut(&mut newest).take_in(written);
+        Arc::make_mut(&mut newest).take_in(written, changed_at);
         if !written.put.is_empty() || !written.removed.is_empty() {
             let before = self.published.current();
             self.published

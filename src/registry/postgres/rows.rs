@@ -28,6 +28,11 @@ pub(super) struct Found {
     pub(super) tool: Result<Arc<Tool>, String>,
 }
 
+/// SQL for the version of a row. Transactions are numbered alike again after a database went back
+/// in time, so their number alone does not name one.
+pub(super) const VERSION: &str =
+    "concat_ws('/', xmin, revision, encode(timestamptz_send(updated_at), 'hex'))";
+
 const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
 /// The rows of these names, as far as they are there and of a size that can be.
@@ -37,7 +42,7 @@ pub(super) fn select(
     names: &[&str],
 ) -> Result<Vec<Found>, Fault> {
     let query = format!(
-        "SELECT name, xmin::text, title, description, image, timeout_ms::bigint, \
+        "SELECT name, {VERSION}, title, description, image, timeout_ms::bigint, \
          dependencies::text, input_schema, output_schema, annotations, code, enabled, \
          to_char(created_at AT TIME ZONE 'UTC', {TIME}), \
          to_char(updated_at AT TIME ZONE 'UTC', {TIME}), revision::bigint, \
@@ -140,7 +145,7 @@ pub(super) fn insert(
          AS given (name, title, description, image, timeout_ms, dependencies, input_schema, \
          output_schema, annotations, code, enabled, created_at, updated_at, revision, \
          capabilities) \
-         RETURNING name, xmin::text"
+         RETURNING name, {VERSION}"
     );
     let mut versions = Vec::with_capacity(tools.len());
     for tools in tools.chunks(CHUNK) {
@@ -165,7 +170,7 @@ pub(super) fn update(
          output_schema = $8[1], annotations = $9[1], code = $10[1], enabled = $11[1], \
          created_at = $12[1]::timestamptz, updated_at = $13[1]::timestamptz, revision = $14[1], \
          requires_client_capabilities = $15[1]::jsonb \
-         WHERE name = $1[1] AND revision = $16 RETURNING xmin::text"
+         WHERE name = $1[1] AND revision = $16 RETURNING {VERSION}"
     );
     let columns = Columns::of(std::slice::from_ref(tool))?;
     let stored = i64::try_from(stored).map_err(|_| Fault::Unexpected)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postgres::{Client, IsolationLevel, Transaction};
+use postgres::{Client, GenericClient, IsolationLevel, Transaction};
 
 use super::connect::Database;
 use super::fault::Fault;
@@ -74,30 +74,41 @@ impl Shared {
 
     /// Compares the snapshot with the database and reads what changed.
     pub(super) fn catch_up(&self, client: &mut Client) -> Result<(), Fault> {
-        let marker = within(Limit::Until(Instant::now() + CHECK), || {
-            self.tables.marker(client)
-        })?;
-        let newest = self.shown.newest();
-        if newest.marker != marker {
-            let mirror = within(Limit::Until(Instant::now() + WHOLE), || {
-                let mut transaction = client
-                    .build_transaction()
-                    .isolation_level(IsolationLevel::RepeatableRead)
-                    .read_only(true)
-                    .start()?;
-                transaction.batch_execute(&timeouts(WHOLE))?;
-                let marker = self.tables.marker(&mut transaction)?;
-                let mirror = newest.load(&mut transaction, &self.tables, marker)?;
-                transaction.commit()?;
-                Ok::<_, Fault>(mirror)
-            })?;
-            self.shown.show(mirror);
-        }
+        // Again only when a write of ours was shown meanwhile.
+        while !self.try_to_catch_up(client)? {}
         *self
             .checked_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Instant::now();
         Ok(())
+    }
+
+    /// Whether the snapshot is now what the database held.
+    fn try_to_catch_up(&self, client: &mut Client) -> Result<bool, Fault> {
+        // Before the database is asked: if it knows less, then not because it was asked too early.
+        let newest = self.shown.newest();
+        let marker = within(Limit::Until(Instant::now() + CHECK), || {
+            self.tables.marker(client)
+        })?;
+        if newest.marker == marker {
+            return Ok(true);
+        }
+        let mirror = within(Limit::Until(Instant::now() + WHOLE), || {
+            let mut transaction = client
+                .build_transaction()
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start()?;
+            transaction.batch_execute(&timeouts(WHOLE))?;
+            let marker = self.tables.marker(&mut transaction)?;
+            if newest.marker.lost_in(&marker) && is_standby(&mut transaction)? {
+                return Err(Fault::Behind);
+            }
+            let mirror = newest.load(&mut transaction, &self.tables, marker)?;
+            transaction.commit()?;
+            Ok(mirror)
+        })?;
+        Ok(self.shown.show_after(&newest, mirror))
     }
 
     /// One transaction on a connection of the pool, all of it within `limit`.
@@ -130,18 +141,20 @@ impl Shared {
         }
         let turn = retry_until(Instant::now() + TURN, || try_lock(&self.turn));
         let _turn = turn.ok_or(StoreError::Busy { waited: TURN })?;
-        let (answer, written, base) = self.bounded(limit, |transaction| {
-            let (marker, now) = self.tables.lock(transaction)?;
+        let (answer, written, locked) = self.bounded(limit, |transaction| {
+            let locked = self.tables.lock(transaction)?;
             let newest = self.shown.newest();
-            if newest.marker != marker {
+            if newest.marker != locked.marker {
                 // Nobody can commit before us, so this is what is committed.
+                let marker = locked.marker.clone();
                 self.shown
-                    .show(newest.load(transaction, &self.tables, marker.clone())?);
+                    .show(newest.load(transaction, &self.tables, marker)?);
             }
-            let (answer, written) = act(&self.shown.snapshot(), now, transaction)?;
-            Ok::<_, StoreError>((answer, written, marker))
+            let (answer, written) = act(&self.shown.snapshot(), locked.now.clone(), transaction)?;
+            Ok::<_, StoreError>((answer, written, locked))
         })?;
-        self.shown.show_write(&base, &written);
+        self.shown
+            .show_write(&locked.marker, &written, locked.began_at);
         Ok(answer)
     }
 }
@@ -158,6 +171,12 @@ pub(super) struct Written {
     pub(super) removed: Vec<ToolName>,
     /// As the trigger counts them.
     pub(super) statements: i64,
+}
+
+/// Whether the server follows another, and so may still lack what that one has.
+fn is_standby(client: &mut impl GenericClient) -> Result<bool, Fault> {
+    let row = client.query_typed_one("SELECT pg_is_in_recovery()", &[])?;
+    Ok(row.try_get(0)?)
 }
 
 /// Of the transaction that this is sent in.

@@ -11,6 +11,7 @@ pub(crate) mod pipe;
 pub(crate) mod postgres;
 pub(crate) mod server;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dynamic_mcp::config::DaemonAddress;
@@ -40,6 +41,7 @@ pub(crate) fn daemon_at(address: &str) -> Arc<Daemon> {
 pub(crate) struct KnownOwners {
     pub(crate) own: String,
     pub(crate) dead: Mutex<Vec<String>>,
+    pub(crate) may_err: AtomicBool,
 }
 
 impl Owners for KnownOwners {
@@ -54,5 +56,8 @@ impl Owners for KnownOwners {
     }
     fn dead(&self) -> Vec<String> {
         self.dead.lock().unwrap().clone()
+    }
+    fn may_err(&self) -> bool {
+        self.may_err.load(Ordering::Relaxed)
     }
 }
