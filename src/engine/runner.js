@@ -38,7 +38,7 @@ const kill = process.kill.bind(process);
 const MAX_DEPTH = 128;
 const MAX_TEXT = 8192;
 const MAX_NOTE_BYTES = 65536;
-const NO_ROUTE = ['EAI_AGAIN', 'ENOTFOUND', 'ENETUNREACH'];
+const NO_ROUTE = ['EAFNOSUPPORT', 'EAI_AGAIN', 'ENETUNREACH', 'ENOTFOUND'];
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
