@@ -81,7 +81,10 @@ fn the_private_server_finds_no_request_but_those_relayed() {
             let mut rest = &request.relayed[..];
             let packed = unpack(&mut rest).unwrap_or_else(|_| panic!("no batch: {shown:?}"));
             assert!(rest.is_empty(), "{shown:?}");
-            assert_eq!((packed.method, packed.target), (seen.method().as_str(), seen.url()));
+            assert_eq!(
+                (packed.method, packed.target),
+                (seen.method().as_str(), seen.url())
+            );
             assert_eq!(packed.body, body, "{shown:?}");
             let fields = seen.headers().iter();
             let fields = fields.map(|field| (field.field.as_str().as_str(), field.value.as_str()));
