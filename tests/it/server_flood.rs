@@ -70,6 +70,8 @@ fn figures(server: &Server) -> (usize, usize) {
 }
 
 /// At rest: the pool is full, and nothing of an earlier crowd is held.
+/// A thread of a private server that was not needed after all ends within seconds: later there may
+/// be one less, never one more.
 fn await_rest(server: &Server) {
     await_that("nobody to be connected and nothing to be held", || {
         // The one that asks is one itself.
@@ -109,7 +111,8 @@ fn five_thousand_connections_from_many_addresses() {
                 assert_eq!(status, 200, "{:?}", String::from_utf8_lossy(&bytes));
             }
         }
-        assert_eq!(figures(&server).0, threads, "threads in round {round}");
+        let threads_now = figures(&server).0;
+        assert!(threads_now <= threads, "threads in round {round}");
         check_prompt(&server, "beside five thousand connections");
         // And again on the same connections.
         for stream in streams.iter_mut().step_by(7) {
@@ -121,7 +124,7 @@ fn five_thousand_connections_from_many_addresses() {
         await_rest(&server);
     }
     let (threads_after, _) = figures(&server);
-    assert_eq!(threads_after, threads);
+    assert!(threads_after <= threads);
     // 5,000 connections are a few hundred bytes each, and the second crowd needs nothing new.
     assert!(memory[0] < 64 * 1024, "{memory:?} KiB");
     assert!(memory[1] < memory[0] + 4 * 1024, "{memory:?} KiB");
@@ -148,7 +151,7 @@ fn a_crowd_beyond_the_limit_is_told_so() {
         let mut byte = [0];
         let _ = stream.read(&mut byte);
     }
-    assert_eq!(figures(&server).0, threads);
+    assert!(figures(&server).0 <= threads);
     for stream in &mut inside {
         stream.write_all(GET).unwrap();
         assert_eq!(answer(stream, is_livez).0, 200);
@@ -183,7 +186,7 @@ fn slow_heads_and_slow_bodies_cost_nobody_anything() {
         stream.write_all(head.as_bytes()).unwrap();
     }
     check_prompt(&server, "beside a thousand slow requests");
-    assert_eq!(figures(&server).0, threads);
+    assert!(figures(&server).0 <= threads);
     // A byte now and then extends nothing.
     while refused(&server, "head_timeout") < 500.0 || refused(&server, "body_timeout") < 500.0 {
         assert!(began.elapsed() < PATIENCE, "they are still let");
@@ -201,7 +204,7 @@ fn slow_heads_and_slow_bodies_cost_nobody_anything() {
     }
     drop(slow);
     await_rest(&server);
-    assert_eq!(figures(&server).0, threads);
+    assert!(figures(&server).0 <= threads);
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn slow_readers_hold_no_worker_and_little_memory() {
     });
     check_prompt(&server, "beside slow readers");
     let (threads_now, memory_now) = figures(&server);
-    assert_eq!(threads_now, threads);
+    assert!(threads_now <= threads);
     assert!(
         memory_now < memory + 32 * 1024,
         "{memory} KiB became {memory_now}"
