@@ -10,8 +10,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::session_token::SessionKey;
-use crate::base::hmac::hmac_sha256;
-use crate::base::ids::hex;
 use crate::base::secret::Secret;
 use crate::base::text::{decode_base64, encode_base64};
 use crate::domain::json::JsonText;
@@ -67,22 +65,11 @@ fn code(key: &SessionKey, bound: Bound<'_>, signed: &str) -> String {
     let arguments = bound.arguments.value().map(|value| value.to_string());
     let arguments = arguments.unwrap_or_else(|_| bound.arguments.text().to_owned());
     let Principal { issuer, subject } = bound.principal;
-    let parts = [
-        issuer,
-        subject,
-        bound.method,
-        bound.name,
-        &arguments,
-        signed,
-    ];
-    // With its length before each part no two requests make the same message, and no session id's.
-    let lengths = parts.map(|part| (part.len() as u64).to_be_bytes());
-    let mut message: Vec<&[u8]> = vec![b"requestState\0"];
-    for (part, length) in parts.iter().zip(&lengths) {
-        message.push(length);
-        message.push(part.as_bytes());
-    }
-    hex(&hmac_sha256(key.bytes(), &message))
+    let (method, name) = (bound.method, bound.name);
+    key.code(
+        "requestState",
+        &[issuer, subject, method, name, &arguments, signed],
+    )
 }
 
 #[cfg(test)]

@@ -27,8 +27,19 @@ impl SessionKey {
         Self(bytes)
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+    /// The HMAC of what is signed for a purpose. With its length before each part no two lists of
+    /// parts make the same message, and with the purpose first none of another one.
+    pub(super) fn code(&self, purpose: &str, parts: &[&str]) -> String {
+        let lengths: Vec<_> = parts
+            .iter()
+            .map(|part| (part.len() as u64).to_be_bytes())
+            .collect();
+        let mut message: Vec<&[u8]> = vec![purpose.as_bytes(), b"\0"];
+        for (part, length) in parts.iter().zip(&lengths) {
+            message.push(length);
+            message.push(part.as_bytes());
+        }
+        hex(&hmac_sha256(&self.0, &message))
     }
 }
 
@@ -85,17 +96,8 @@ pub(super) fn verify(
 }
 
 fn code(key: &SessionKey, principal: &Principal, signed: &str) -> String {
-    let length = |text: &str| (text.len() as u64).to_be_bytes();
-    // With its length before each part no two principals make the same message.
-    let parts: [&[u8]; 6] = [
-        b"session\0",
-        &length(&principal.issuer),
-        principal.issuer.as_bytes(),
-        &length(&principal.subject),
-        principal.subject.as_bytes(),
-        signed.as_bytes(),
-    ];
-    hex(&hmac_sha256(&key.0, &parts))
+    let Principal { issuer, subject } = principal;
+    key.code("session", &[issuer, subject, signed])
 }
 
 #[cfg(test)]
