@@ -31,7 +31,7 @@ use crate::registry::ToolStore;
 use crate::tools::{ToolSettings, Tools};
 
 pub use engine_choice::Surroundings;
-pub use import::import_tools;
+pub use import::import_records;
 pub use over_stdio::StdioApp;
 pub use start_error::StartError;
 pub use store::{database_options, open_store};

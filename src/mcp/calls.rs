@@ -15,11 +15,12 @@ use super::{Server, param_headers, wire};
 use crate::base::clock::unix_millis;
 use crate::base::text::clip;
 use crate::domain::asking::ClientCapability;
+use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
-use crate::tools::{Answers, CallContext, Capabilities, Client, NotCalled};
+use crate::tools::{Answers, Asked, CallContext, Capabilities, Client, NotCalled};
 
 /// Bytes of an unknown name that are told back.
-const MAX_SHOWN_NAME: usize = 64;
+pub(super) const MAX_SHOWN_NAME: usize = 64;
 
 /// What a call of the stateless era brings beside its arguments.
 #[derive(Deserialize)]
@@ -78,12 +79,26 @@ impl Server {
             let era = modern.map_or(Era::Legacy, |_| Era::Modern);
             return Ok(wire::call_result(&answer, era));
         };
-        let state = request_state::seal(&self.state_key, bound, &asked.so_far, seconds());
-        Ok(wire::input_required(asked, &state, answer.image.as_ref()))
+        Ok(self.input_required(bound, asked, answer.image.as_ref()))
     }
 
-    /// The client of a call of the stateless era.
-    fn client(&self, request: &Request<'_>, bound: Bound<'_>) -> Result<Client, RpcError> {
+    /// Questions to the client of a request that may have some, with what it is to bring back.
+    pub(super) fn input_required(
+        &self,
+        bound: Bound<'_>,
+        asked: &Asked,
+        image: Option<&UsedImage>,
+    ) -> String {
+        let state = request_state::seal(&self.state_key, bound, &asked.so_far, seconds());
+        wire::input_required(asked, &state, image)
+    }
+
+    /// The client of a request of the stateless era that may have questions.
+    pub(super) fn client(
+        &self,
+        request: &Request<'_>,
+        bound: Bound<'_>,
+    ) -> Result<Client, RpcError> {
         let given: Modern = read(request)?;
         let open = |text: String| {
             request_state::open(&self.state_key, bound, &text, seconds()).ok_or_else(|| {

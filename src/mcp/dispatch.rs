@@ -12,9 +12,8 @@ use super::jsonrpc::{
     Body, Message, Rejected, Request, RequestId, RpcError, cancelled_id, code, error_text, parse,
     result_text,
 };
-use super::lists::View;
+use super::lists::{Listed, View};
 use super::paging::{cursor, page};
-use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, wire};
@@ -251,8 +250,11 @@ impl Server {
             "tools/list" => self.list_tools(request, Era::Legacy, context),
             "tools/call" => self.call_tool(request, None, context),
             "resources/list" => self.list_resources(request, Era::Legacy, context),
-            "resources/templates/list" => list_resource_templates(request, Era::Legacy),
+            "resources/templates/list" => self.list_resource_templates(request, Era::Legacy),
             "resources/read" => self.read_resource(request, Era::Legacy, context),
+            "prompts/list" => self.list_prompts(request, Era::Legacy),
+            "prompts/get" => self.get_prompt(request, Era::Legacy, context),
+            "completion/complete" => self.complete(request, Era::Legacy, context),
             _ => Err(method_not_found()),
         }
     }
@@ -268,8 +270,11 @@ impl Server {
             "tools/list" => self.list_tools(request, Era::Modern, context),
             "tools/call" => self.call_tool(request, Some(transport), context),
             "resources/list" => self.list_resources(request, Era::Modern, context),
-            "resources/templates/list" => list_resource_templates(request, Era::Modern),
+            "resources/templates/list" => self.list_resource_templates(request, Era::Modern),
             "resources/read" => self.read_resource(request, Era::Modern, context),
+            "prompts/list" => self.list_prompts(request, Era::Modern),
+            "prompts/get" => self.get_prompt(request, Era::Modern, context),
+            "completion/complete" => self.complete(request, Era::Modern, context),
             _ => Err(method_not_found()),
         }
     }
@@ -281,7 +286,7 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         let view = View {
-            shows_admin: self.tools.shows_admin_acts(context.caller),
+            own: self.tools.shows_admin_acts(context.caller).into(),
             era,
         };
         let make = || {
@@ -289,10 +294,22 @@ impl Server {
             let (tools, next) = page(request, tools, |tool| &tool.name)?;
             Ok(wire::tools_result(tools, next, era))
         };
+        self.listed(request, Listed::Tools, self.tools.tools_mark(), view, make)
+    }
+
+    /// A page of a list; the first one as it is kept.
+    pub(super) fn listed(
+        &self,
+        request: &Request<'_>,
+        listed: Listed,
+        mark: u64,
+        view: View,
+        make: impl FnOnce() -> Result<String, RpcError>,
+    ) -> Result<String, RpcError> {
         if cursor(request)?.is_some() {
             return make();
         }
-        self.lists.text(self.tools.generation(), view, make)
+        self.lists.text(listed, mark, view, make)
     }
 }
 
@@ -335,7 +352,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, R
 }
 
 fn capabilities() -> Value {
-    json!({ "tools": {}, "resources": {} })
+    json!({ "tools": {}, "resources": {}, "prompts": {}, "completions": {} })
 }
 
 fn discover(instructions: &str) -> String {

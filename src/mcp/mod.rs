@@ -4,6 +4,7 @@
 
 mod calls;
 mod classify;
+mod completion;
 mod dispatch;
 mod in_flight;
 mod jsonrpc;
@@ -11,6 +12,8 @@ mod lists;
 mod paging;
 mod param_headers;
 mod pipe;
+mod prompts;
+mod rendered;
 mod request_state;
 mod resources;
 mod revision;

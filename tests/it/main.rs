@@ -28,6 +28,7 @@ mod jail;
 mod jail_escape;
 mod jail_server;
 mod jail_suite;
+mod made;
 mod ops;
 mod panic_fence;
 mod postgres;
