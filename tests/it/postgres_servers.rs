@@ -162,7 +162,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     std::fs::write(folder.path().join("old.json"), changed).unwrap();
     let (code, text) = import(&[]);
     assert!(
-        code == 1 && text.contains("other tools named math.add"),
+        code == 1 && text.contains("others named math.add"),
         "{text}"
     );
     let (code, _) = import(&["over"]);
