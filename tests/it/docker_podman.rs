@@ -100,7 +100,9 @@ fn podman(dir: &Path) -> Command {
         .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
         .args(["--events-backend", "file", "--runtime"])
         .arg(dir.join("runc"))
-        .env("XDG_RUNTIME_DIR", dir);
+        .env("XDG_RUNTIME_DIR", dir)
+        // What watches a container leaves a file `oom` where it was started.
+        .current_dir(dir);
     command
 }
 
