@@ -128,6 +128,11 @@ fn differences(client: &Client, report: &Value, tool: &str, revision: &str) -> S
         "inspector" => json!("tool_not_found"),
         _ => json!(-32602),
     };
+    let completed = match client.folder {
+        // Its command line has no such request.
+        "inspector" => Value::Null,
+        _ => json!(["Ada"]),
+    };
     let cannot = |why: &str| json!(format!("threw: ctx.elicit cannot reach this client: {why}"));
     let asked = match (client.folder, revision) {
         ("typescript-2" | "python-2", "2026-07-28") => json!(["accept", "Ada"]),
@@ -153,6 +158,13 @@ fn differences(client: &Client, report: &Value, tool: &str, revision: &str) -> S
         ("/unknown/code", unknown),
         ("/once", json!(42)),
         ("/asked", asked),
+        ("/promptListed", json!(true)),
+        ("/resourceListed", json!(true)),
+        ("/templateListed", json!(true)),
+        ("/prompt", json!("Greet Ada.")),
+        ("/resource", json!("It stands there.")),
+        ("/ofTemplate", json!("made of monday")),
+        ("/completed", completed),
         ("/deleted", json!(true)),
     ];
     let mut text = String::new();
