@@ -23,6 +23,7 @@ mod engine_hardening;
 mod engine_images;
 mod engine_lifecycle;
 mod enterprise;
+mod image;
 mod installer_network;
 mod jail;
 mod jail_escape;
