@@ -11,8 +11,10 @@
 mod asking;
 mod audit;
 mod auth;
+mod baseline;
 mod clients;
 mod dependencies;
+mod deployment;
 mod docker_daemons;
 mod docker_errors;
 mod docker_podman;
