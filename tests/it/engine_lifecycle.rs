@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dynamic_mcp::base::clock::unix_millis;
 use dynamic_mcp::base::ids::random_hex;
-use dynamic_mcp::docker::{Daemon, State};
+use dynamic_mcp::docker::State;
 use dynamic_mcp::domain::asking::{Answer, Ask};
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::support::daemon;
 use crate::support::daemons::{OwnDaemon, another_process, plays_a_part, request_shared};
 use crate::support::engine::{
-    Fixture, Runs as _, await_that, failure_text, image, job, kind_of, owned_by, patience,
+    Fixture, Runs as _, await_that, create, failure_text, image, job, kind_of, owned_by, patience,
     settings, start_engine,
 };
 
@@ -58,7 +58,7 @@ fn leave_labelled(owner: &str, age: i64, expires_in: i64, running: bool) -> Stri
     let spec = json!({"Image": "node:lts-slim", "Cmd": command, "Labels": labels,
         "HostConfig": {"NetworkMode": "none"}});
     let daemon = daemon();
-    let id = daemon.create_container(&spec, patience()).unwrap();
+    let id = create(&daemon, &spec);
     if running {
         daemon.start_container(&id, patience()).unwrap();
     }
@@ -172,7 +172,7 @@ fn a_runner_whose_server_is_gone_ends_itself() {
              await new Promise(() => setInterval(() => {}, 9))",
         ),
     ] {
-        let id = daemon.create_container(&spec, patience()).unwrap();
+        let id = create(&daemon, &spec);
         let mut streams = daemon.attach(&id, patience()).unwrap();
         daemon.start_container(&id, patience()).unwrap();
         let mut said = 0;
@@ -371,23 +371,6 @@ fn all_of(own: &OwnDaemon) -> [usize; 2] {
     ]
 }
 
-/// A daemon that crashes between making a container and saying so leaves one that its server never
-/// heard of, and that never starts. The next server removes it, for its owner is dead then.
-fn remove_unheard_of(fixture: &Fixture, daemon: &Daemon) {
-    let unstarted = || {
-        let all: Vec<_> = fixture.containers();
-        let unstarted = all
-            .into_iter()
-            .filter(|one| !one.is_running && !one.has_ended);
-        unstarted.map(|one| one.id).collect::<Vec<_>>()
-    };
-    let before = unstarted();
-    std::thread::sleep(Duration::from_secs(if before.is_empty() { 0 } else { 5 }));
-    for id in unstarted().iter().filter(|id| before.contains(id)) {
-        daemon.remove_container(id, patience()).unwrap();
-    }
-}
-
 /// Somebody stops containers in the middle of what they do, and the daemon stops and crashes.
 /// In a process of its own, for other tests have threads and files.
 #[test]
@@ -460,7 +443,6 @@ fn many_runs_through_kills_and_restarts_leave_no_container_volume_thread_or_file
     let succeeded = succeeded.into_inner();
     assert!(succeeded > runs / 3, "{succeeded} of {runs} runs succeeded");
     assert_eq!(fixture.value("return 1"), "1");
-    remove_unheard_of(&fixture, &daemon);
     drop(fixture);
     assert_eq!(all_of(&own), kept);
     await_that("threads and files are as before", || {
