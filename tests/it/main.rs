@@ -31,6 +31,7 @@ mod jail;
 mod jail_escape;
 mod jail_server;
 mod jail_suite;
+mod monitoring;
 mod ops;
 mod panic_fence;
 mod postgres;
