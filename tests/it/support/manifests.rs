@@ -1,4 +1,4 @@
-//! The files of `deploy/` as their own readers see them: Compose, and YAML with Kubernetes' schemas.
+//! The files of `deploy/` as their own readers see them: Compose, YAML, Kubernetes' schemas.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
