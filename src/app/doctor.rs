@@ -16,8 +16,8 @@ use crate::base::owner::is_foreign;
 use crate::base::sys;
 use crate::base::text::counted;
 use crate::config::{
-    Access, AuditConfig, Backend, Config, EngineChoice, EngineConfig, Loaded, PgTls, Profile,
-    PullPolicy, Transport,
+    Access, AuditConfig, Backend, Config, EngineChoice, EngineConfig, Loaded, NodeJail, PgTls,
+    Profile, PullPolicy, Transport,
 };
 use crate::docker::{Daemon, DaemonHost};
 use crate::engine::Engine as _;
@@ -130,7 +130,11 @@ fn examine_jail(engine: &EngineConfig, surroundings: &Surroundings) -> Finding {
         Ok(jail) => {
             let probe = jail.probe(Deadline::after(CHECK_TIMEOUT));
             jail.stop(Deadline::after(LAST_REMOVALS));
-            let verdict = if probe.ready { Fine } else { Fails };
+            let verdict = match (probe.ready, engine.node_jail) {
+                (false, _) => Fails,
+                (true, NodeJail::Waived) => Warning,
+                (true, NodeJail::Required) => Fine,
+            };
             Finding::new("jail", verdict, probe.detail)
         }
         Err(refusal) => Finding::new("jail", Fails, refusal.to_string()),

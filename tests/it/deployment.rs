@@ -252,6 +252,47 @@ fn the_server_is_confined_and_reads_its_secrets_from_files_that_are_there() {
 }
 
 #[test]
+fn the_bill_of_materials_is_that_of_the_lock() {
+    let make = || {
+        let made = std::process::Command::new(path("deploy/make-sbom"))
+            .output()
+            .unwrap();
+        succeeded("make-sbom", &made);
+        stdout(&made)
+    };
+    let bill = make();
+    assert_eq!(bill, make(), "the same text each time");
+    let bill: Value = serde_json::from_str(&bill).unwrap();
+    assert_eq!(bill["bomFormat"], "CycloneDX");
+    assert_eq!(
+        bill["metadata"]["component"]["version"],
+        env!("CARGO_PKG_VERSION")
+    );
+    let lock = text("Cargo.lock");
+    let components = bill["components"].as_array().unwrap();
+    let named = |name: &str| components.iter().any(|one| one["name"] == name);
+    assert!(named("ring") && named("cc") && named("tiny_http"));
+    // Of other platforms, and of features that are off.
+    assert!(!named("windows-sys") && !named("regex"));
+    for component in components {
+        let text = |field: &str| component[field].as_str().unwrap().to_owned();
+        let checksum = component["hashes"][0]["content"].as_str().unwrap();
+        let (name, version) = (text("name"), text("version"));
+        let row = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        let (_, row) = lock
+            .split_once(&row)
+            .unwrap_or_else(|| panic!("{name} {version}"));
+        let row = row.split("\n\n").next().unwrap();
+        assert!(
+            row.contains(&format!("checksum = \"{checksum}\"")),
+            "{name}"
+        );
+        assert!(component["licenses"][0]["expression"].is_string(), "{name}");
+        assert_eq!(text("purl"), format!("pkg:cargo/{name}@{version}"));
+    }
+}
+
+#[test]
 fn replicas_scale_within_bounds_and_never_all_go() {
     let objects = objects();
     let set = &object(&objects, "StatefulSet", "dynamic-mcp")["spec"];

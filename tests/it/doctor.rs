@@ -12,7 +12,7 @@ use crate::support::postgres::{Cluster, fresh_schema};
 use crate::support::provided;
 use crate::support::server::{Folder, Server, beside, run, stderr, stdout};
 
-/// Runs it, and asserts how it ends and that lines begin so: verdict, area, and parts of the detail.
+/// Runs it, and asserts how it ends and that lines say so: verdict, area, part of the detail.
 fn examine(folder: &Folder, settings: &[(&str, &str)], lines: &[(&str, &str, &str)]) -> Output {
     let output = run(folder, settings, &["doctor"]);
     assert_says(&output, lines);
@@ -135,6 +135,8 @@ fn without_docker_the_jail_is_looked_at() {
     let here = [("MCP_EXECUTION_ENGINE", "node"), ("PATH", &*path)];
     let output = examine(&folder, &here, &[("ok", "jail", "")]);
     assert!(!stdout(&output).contains("engine"), "{}", stdout(&output));
+    let waived = [here[0], here[1], ("MCP_NODE_UNSAFE", "true")];
+    examine(&folder, &waived, &[("warning", "jail", "WITHOUT a jail")]);
     let auto = [
         ("MCP_EXECUTION_ENGINE", "auto"),
         ("DOCKER_HOST", "unix:///no/such/docker.sock"),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::daemons::succeeded;
 use crate::support::engine::await_that;
 use crate::support::http::Connection;
+use crate::support::postgres::{Cluster, fresh_schema};
 use crate::support::provided;
 use crate::support::server::{Folder, beside, stdout};
 
@@ -207,6 +208,49 @@ fn the_image_is_one_static_program_that_serves_read_only_as_nobody() {
     it_says_what_it_is(&image.inspect());
     what_is_reachable_needs_authentication(&image);
     it_serves(&image);
+    it_finds_hosts_by_name_and_speaks_tls(&image);
+}
+
+/// What the daemon's builder really gets of a checkout.
+#[test]
+fn a_build_sees_sources_and_nothing_else() {
+    let folder = Folder::new();
+    let dockerfile = folder.path().join("Dockerfile");
+    std::fs::write(
+        &dockerfile,
+        "FROM scratch\nCOPY . /context/\nCMD [\"none\"]\n",
+    )
+    .unwrap();
+    let image = Image(format!("dynamic-mcp-test:{}", random_hex()));
+    let dockerfile = dockerfile.display().to_string();
+    docker_says(&["build", "-f", &dockerfile, "-t", &image.0, CHECKOUT]);
+    let files = image.files();
+    let names: Vec<_> = files
+        .iter()
+        .filter_map(|entry| entry.split_once(" context/").map(|(_, name)| name))
+        .filter(|name| !name.is_empty())
+        .collect();
+    for needed in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src/main.rs",
+        "deploy/build-image-root",
+    ] {
+        assert!(names.contains(&needed), "{needed}: {names:?}");
+    }
+    let sources = [
+        "src/",
+        "sql/",
+        "vendor/",
+        "deploy/",
+        "Cargo.toml",
+        "Cargo.lock",
+    ];
+    for name in names {
+        let source = sources.iter().any(|source| name.starts_with(source));
+        let deployed = name.starts_with("deploy/") && !name.contains("build-image-root");
+        assert!(source && (!deployed || name == "deploy/"), "{name}");
+    }
 }
 
 fn it_holds_one_program(image: &Image) {
@@ -316,4 +360,38 @@ fn it_serves(image: &Image) {
         said.contains("ended after") && !said.contains("left"),
         "{said}"
     );
+}
+
+/// A static program brings its own resolver.
+fn it_finds_hosts_by_name_and_speaks_tls(image: &Image) {
+    let (cluster, schema) = (Cluster::shared(), fresh_schema());
+    let roots = format!("{}:/ca.pem:ro", cluster.tls_file("ca.pem").display());
+    let url = format!(
+        "MCP_DYNAMIC_PG_URL=postgres://postgres:postgres@localhost:{}/postgres?\
+         sslmode=verify-full&sslrootcert=/ca.pem",
+        cluster.port
+    );
+    let named = format!("MCP_DYNAMIC_PG_SCHEMA={schema}");
+    let said = docker_says(&[
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        "--read-only",
+        "--volume",
+        &roots,
+        "--env",
+        "MCP_HOST=127.0.0.1",
+        "--env",
+        "MCP_DYNAMIC_BACKEND=postgres",
+        "--env",
+        &url,
+        "--env",
+        &named,
+        &image.0,
+        "migrate",
+    ]);
+    assert!(said.contains("the schema went from version 0"), "{said}");
+    let gone = format!("DROP SCHEMA {schema} CASCADE");
+    cluster.admin().batch_execute(&gone).unwrap();
 }

@@ -1,5 +1,5 @@
-//! What watches a server in production: the alert rules fire when they should and not otherwise, and
-//! rules and dashboard ask for what a real server shows.
+//! What watches a server in production: the alert rules fire when they should and not otherwise,
+//! and rules and dashboard ask for what a real server shows.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
