@@ -140,6 +140,18 @@ pub struct Definition {
     pub enabled: bool,
 }
 
+impl Definition {
+    /// Whether clients' lists show both alike.
+    pub fn is_listed_as(&self, other: &Self) -> bool {
+        self.enabled == other.enabled
+            && self.title == other.title
+            && self.description == other.description
+            && self.input_schema == other.input_schema
+            && self.output_schema == other.output_schema
+            && self.annotations == other.annotations
+    }
+}
+
 /// A tool as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool {

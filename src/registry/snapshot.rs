@@ -6,6 +6,19 @@ use std::time::Duration;
 
 use crate::domain::tool::{Tool, ToolName, underscored};
 
+/// What is different in a later snapshot, as clients are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The list of tools.
+    pub tools: bool,
+    /// The list of prompts.
+    pub prompts: bool,
+    /// The list of resources.
+    pub resources: bool,
+    /// URIs of resources whose content is another.
+    pub updated: Vec<String>,
+}
+
 /// An immutable view of the registry, sorted by name.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -91,6 +104,25 @@ impl Snapshot {
         tool.map_or(Ordering::Less, |tool| {
             tool.name.underscored_bytes().cmp(spelling.bytes())
         })
+    }
+
+    /// What clients are to be told who know it as it was `before`.
+    pub fn changes_since(&self, before: &Self) -> Changes {
+        if self.generation == before.generation {
+            return Changes::default();
+        }
+        let listed = |one: &Self, other: &Self| {
+            let pairs = one.tools.iter().zip(&other.tools);
+            one.tools.len() == other.tools.len()
+                && pairs.into_iter().all(|(one, other)| {
+                    Arc::ptr_eq(one, other)
+                        || one.name == other.name && one.definition.is_listed_as(&other.definition)
+                })
+        };
+        Changes {
+            tools: !listed(self, before),
+            ..Changes::default()
+        }
     }
 
     /// Counts the changes that this process has seen; not kept across restarts.

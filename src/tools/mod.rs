@@ -8,6 +8,7 @@ mod builtins;
 mod call;
 mod called;
 mod catalog;
+mod contact;
 mod content;
 mod description;
 mod entry;
@@ -31,11 +32,12 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
-pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
+pub use asking::{Answers, Asked, Asking, Capabilities, Client, Earlier};
 pub use builtins::is_answered_at_once;
 pub use call::CallContext;
 pub use called::{NotCalled, UnknownTool};
 pub use catalog::ListedTool;
+pub use contact::{Contact, NoContact};
 pub use resources::{ListedResource, NotRead, ResourceText};
 
 /// Limits and choices of the operator that tools obey.
