@@ -276,9 +276,25 @@ fn conformance(revision: &str) {
     // It fails too where a scenario of the baseline passes.
     assert!(
         output.status.success(),
-        "differs from {}: Total: {summary}",
-        baseline.display()
+        "differs from {}: Total: {summary}\n{}",
+        baseline.display(),
+        failed_checks(&folder.path().join("out"))
     );
+}
+
+/// What the suite wrote of the checks that failed, whether they were expected to or not.
+fn failed_checks(out: &Path) -> String {
+    let mut text = String::new();
+    for scenario in std::fs::read_dir(out).into_iter().flatten().flatten() {
+        let checks = std::fs::read_to_string(scenario.path().join("checks.json"));
+        let checks: Vec<Value> =
+            serde_json::from_str(&checks.unwrap_or_default()).unwrap_or_default();
+        for check in checks.iter().filter(|check| check["status"] == "FAILURE") {
+            let (id, why) = (&check["id"], &check["errorMessage"]);
+            writeln!(text, "{}: {id}: {why}", scenario.file_name().display()).unwrap();
+        }
+    }
+    text
 }
 
 #[test]
