@@ -1,11 +1,14 @@
 //! Opens the audit log as the operator wants it, and writes what the server does by itself.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::{CHECK_TIMEOUT, LAST_REMOVALS, StartError};
-use crate::audit::{ActResult, Action, Audit, AuditOptions, Details, Event};
+use crate::audit::{ActResult, Action, Audit, AuditOptions, Details, Event, is_sensitive};
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::config::{AuthMode, Backend, Config, JwksSource, Profile};
@@ -13,6 +16,8 @@ use crate::engine::Engine;
 use crate::http::ReadyCheck;
 use crate::metrics::Metrics;
 use crate::registry::ToolStore;
+
+const MAX_TOKEN_BYTES: u64 = 16 * 1024;
 
 /// Opens the log with its first line, or none where the operator wants none; only a log needs the
 /// id of the instance.
@@ -76,10 +81,21 @@ fn secrets(config: &Config) -> Vec<Secret> {
     {
         secrets.extend(of_url(url));
     }
+    let npm = &config.engine.npm;
+    secrets.extend(npm.registry.iter().flat_map(|url| of_url(url)));
+    secrets.extend(npm.token_file.as_deref().and_then(read_token));
     secrets
 }
 
-/// The passwords of a URL, before its host and in its query, as they are written and as they are
+/// The token as its file has it now; what cannot be read, no installation can use either.
+fn read_token(path: &Path) -> Option<Secret> {
+    let mut token = String::new();
+    let mut file = File::open(path).ok()?.take(MAX_TOKEN_BYTES);
+    file.read_to_string(&mut token).ok()?;
+    Some(Secret::new(token.trim()))
+}
+
+/// The secrets of a URL, before its host and in its query, as they are written and as they are
 /// meant.
 fn of_url(url: &str) -> Vec<Secret> {
     let after = url.split_once("://").map_or(url, |(_, after)| after);
@@ -89,7 +105,7 @@ fn of_url(url: &str) -> Vec<Secret> {
     let query = after.split_once('?').map_or("", |(_, query)| query);
     let query = query.split('#').next().unwrap_or_default();
     let in_query = query.split('&').filter_map(|pair| pair.split_once('='));
-    let in_query = in_query.filter(|(name, _)| unescape(name).contains("password"));
+    let in_query = in_query.filter(|(name, _)| is_sensitive(&unescape(name)));
     let passwords = before_host.into_iter().chain(in_query);
     passwords
         .flat_map(|(_, password)| [Secret::new(password), Secret::new(unescape(password))])
@@ -167,7 +183,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_of_urls() {
+    fn a_token_in_a_file() {
+        let path = std::env::temp_dir().join(format!("token-{}", crate::base::ids::random_hex()));
+        std::fs::write(&path, " npm_x\n").unwrap();
+        let token = read_token(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(token.as_ref().map(Secret::reveal), Some("npm_x"));
+        assert!(read_token(&path).is_none());
+    }
+
+    #[test]
+    fn secrets_of_urls() {
         let check = |url: &str, expected: &[&str]| {
             let found: Vec<_> = of_url(url)
                 .iter()
@@ -182,6 +208,7 @@ mod tests {
             &["p%40ss", "p@ss", "q", "q"],
         );
         check("https://u@a.example/", &[]);
+        check("https://a.example/?p=q&api-key=k", &["k", "k"]);
         check("https://a.example/x:y@z", &[]);
         check("postgres://u:100%@db", &["100%", "100%"]);
     }

@@ -21,7 +21,7 @@ use crate::base::deadline::Deadline;
 use crate::base::ids::random_bytes;
 use crate::base::sys;
 use crate::base::text::counted;
-use crate::config::{Config, GuardConfig, Transport};
+use crate::config::{AuthMode, Config, GuardConfig, Transport};
 use crate::engine::{Engine, Owners};
 use crate::guard::{Guard, GuardLimits};
 use crate::http::{HttpServer, Readiness, Services, listen};
@@ -240,6 +240,10 @@ impl App {
             .http
             .ops_address()
             .map(|ops| format!(" ops       http://{ops}: /livez, /readyz, /metrics\n"));
+        let token = match self.config.auth.mode {
+            AuthMode::None => "",
+            AuthMode::Jwt(_) => " -H \"Authorization: Bearer $TOKEN\"",
+        };
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}"#;
         format!(
             "dynamic-mcp {} listens on {url}\n\
@@ -248,7 +252,7 @@ impl App {
              \x20 registry  {} ({tools})\n\
              \x20 access    {}\n\
              {}\
-             \x20 try       curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n",
+             \x20 try       curl -s {url} -H 'Content-Type: application/json'{token} -d '{body}'\n",
             env!("CARGO_PKG_VERSION"),
             self.engine.name(),
             engine.detail,

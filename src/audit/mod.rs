@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 
 pub use event::{ActResult, Action, Actor, CodeDigest, Details, Event};
 pub use log_file::OpenError;
+pub use redaction::is_sensitive;
 
 use flood::{Proven, Refusals};
 use log_file::LogFile;

@@ -76,7 +76,8 @@ impl Redactor {
     }
 }
 
-fn is_sensitive(key: &str) -> bool {
+/// Whether what goes by this name is a secret.
+pub fn is_sensitive(key: &str) -> bool {
     let letters = key.chars().filter(|c| c.is_alphanumeric());
     let plain: String = letters.flat_map(char::to_lowercase).collect();
     SENSITIVE.iter().any(|word| plain.contains(word))

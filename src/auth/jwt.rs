@@ -265,5 +265,4 @@ fn is_same_audience(found: &str, expected: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "jwt_tests.rs"]
 mod tests;

@@ -42,7 +42,14 @@ mod tests {
     fn values_origins_and_masks() {
         let loaded = Start {
             flags: &[("--port", Some("9000")), ("--dynamic-read-only", None)],
-            env: &[("MCP_HTTP_WORKERS", "32"), ("MCP_ADMIN_TOKEN_FILE", "/s")],
+            env: &[
+                ("MCP_HTTP_WORKERS", "32"),
+                ("MCP_ADMIN_TOKEN_FILE", "/s"),
+                (
+                    "MCP_SANDBOX_NPM_REGISTRY",
+                    "https://npm.example/x?key=battery-horse",
+                ),
+            ],
             files: &[("/s", "correct-horse-battery"), (".env", "\nMCP_PATH=/x\n")],
             ..Start::default()
         };
@@ -59,6 +66,7 @@ mod tests {
         check("MCP_HTTP_WORKERS = 32 (environment)");
         check("MCP_PATH = /x (.env line 2)");
         check("MCP_ADMIN_TOKEN = **** (environment, MCP_ADMIN_TOKEN_FILE)");
+        check("MCP_SANDBOX_NPM_REGISTRY = https://npm.example/x?**** (environment)");
         check("MCP_TOOL_MAX_CONCURRENCY = 8 (default)");
         check("MCP_PUBLIC_URL = [from bind] (default)");
         check("MCP_DYNAMIC_PG_URL = [–] (default)");

@@ -163,6 +163,18 @@ impl Kind {
         matches!(self, Self::Token | Self::PgUrl)
     }
 
+    /// A value of this kind as anybody may see it; nothing of a secret, and of a URL no query, for
+    /// some peers take keys there.
+    pub(super) fn shown(self, text: &str) -> Option<String> {
+        match self {
+            Self::Url(_) => Some(
+                text.split_once('?')
+                    .map_or_else(|| text.to_owned(), |(before, _)| format!("{before}?****")),
+            ),
+            _ => (!self.is_secret()).then(|| text.to_owned()),
+        }
+    }
+
     /// Whether a value that does not fit may be quoted: a broken URL may hold a password.
     pub fn may_be_quoted(self) -> bool {
         !self.is_secret() && !matches!(self, Self::Url(_) | Self::DockerHost)

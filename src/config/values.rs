@@ -22,7 +22,8 @@ pub struct Effective {
     pub setting: &'static Setting,
     /// Where its value comes from.
     pub origin: Origin,
-    /// The value as text; `None` where nothing applies, or where it is a secret.
+    /// The value as text, of a URL without its query; `None` where nothing applies, or where it is
+    /// a secret.
     pub shown: Option<String>,
     value: Option<Value>,
     default: Option<Value>,
@@ -93,7 +94,7 @@ impl Values {
         match read_value(setting, text) {
             Ok(value) => {
                 row.value = Some(value);
-                row.shown = (!setting.kind.is_secret()).then(|| text.to_owned());
+                row.shown = setting.kind.shown(text);
                 row.sound = true;
             }
             Err(fault) => {

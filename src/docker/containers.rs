@@ -43,18 +43,20 @@ pub struct Exit {
 }
 
 impl Daemon {
-    /// `POST /containers/create` with the whole specification; its id.
+    /// `POST /containers/create?name=…` with the whole specification; its id. The name, of the
+    /// daemon's `[a-zA-Z0-9][a-zA-Z0-9_.-]+` and not in use, stands for the id wherever one is
+    /// asked for, also where the answer never came.
     ///
     /// # Errors
     /// 404 when the image is missing; 400 when the daemon refuses a setting.
     pub fn create_container(
         &self,
+        name: &str,
         spec: &Value,
         deadline: Deadline,
     ) -> Result<String, DockerError> {
-        let created = self
-            .exchange("POST", "/containers/create", Some(spec), deadline)?
-            .json()?;
+        let path = format!("/containers/create?name={}", encode_component(name));
+        let created = self.exchange("POST", &path, Some(spec), deadline)?.json()?;
         text_field(&created, "Id")
     }
 

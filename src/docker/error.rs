@@ -104,6 +104,15 @@ impl DockerError {
         )
     }
 
+    /// Whether the daemon may have done what it was asked all the same: it took the request, and
+    /// its answer did not come, or not whole.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::TimedOut | Self::Protocol(_)
+        )
+    }
+
     /// Whether the daemon's disk is full.
     pub fn is_out_of_space(&self) -> bool {
         matches!(self, Self::Api { message, .. } if message.contains(NO_SPACE))

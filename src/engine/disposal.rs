@@ -24,7 +24,7 @@ const MAX_TRIES: u32 = 60;
 #[derive(Debug)]
 pub(super) struct Disposal {
     daemon: Arc<Daemon>,
-    /// Each with when it may be removed.
+    /// Ids or names, each with when it may be removed.
     waiting: Sender<(String, Instant)>,
     pending: Arc<AtomicUsize>,
 }

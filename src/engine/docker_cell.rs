@@ -9,6 +9,7 @@ use super::conversation::none_in_time;
 use super::disposal::Disposal;
 use super::images::unavailable;
 use crate::base::deadline::Deadline;
+use crate::base::ids::random_hex;
 use crate::docker::{self, Attached, Daemon, DockerError, EXCHANGE_TIMEOUT, State};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::UsedImage;
@@ -30,9 +31,13 @@ impl DockerCell {
         image: UsedImage,
         spec: &Value,
     ) -> Result<Self, DockerError> {
-        // Bounded apart from the caller's patience: a create cut off half-way would leave a
-        // container whose id nobody knows.
-        let id = daemon.create_container(spec, Deadline::after(EXCHANGE_TIMEOUT))?;
+        let name = format!("dynamic-mcp-{}", random_hex());
+        // Bounded apart from the caller's patience, for a create is better not cut off half-way.
+        let created = daemon.create_container(&name, spec, Deadline::after(EXCHANGE_TIMEOUT));
+        if created.as_ref().is_err_and(DockerError::is_in_doubt) {
+            disposal.later(name);
+        }
+        let id = created?;
         Ok(Self {
             disposal: Arc::clone(disposal),
             daemon: Arc::clone(daemon),

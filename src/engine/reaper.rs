@@ -1,6 +1,7 @@
 //! Removes what dead instances and expired runs left behind, and nothing else: a container goes
 //! only when its labels were given to it when it was made, and its owner is provably dead, or its
-//! owner counts as dead and it has ended, or its own label says that its time is over.
+//! owner counts as dead and it has ended, or its own label says that its time is over, or it is our
+//! own and was never started.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,8 @@ use crate::base::clock::unix_millis;
 use crate::base::deadline::Deadline;
 use crate::docker::{Container, Daemon, DockerError};
 
-/// No server needs longer to start a sandbox: one that does not run then never will (again).
+/// No server needs longer to start what it made: a sandbox that does not run then never will
+/// (again), and of another container it never heard.
 const MAX_OPENING: Duration = Duration::from_secs(300);
 /// How far apart our clock and the daemon's may be, in seconds. What says that it was made longer
 /// before it was made has its labels from an image that one of ours was turned into.
@@ -85,12 +87,18 @@ fn is_doomed(
     if seconds(EXPIRES).is_some_and(|expires| expires < now) {
         return true;
     }
+    let is_past_opening = || {
+        let opened = |created: u64| created.saturating_add(MAX_OPENING.as_secs()) < now;
+        seconds(CREATED).is_some_and(opened)
+    };
     // A sandbox is its principal's: every instance of the installation serves it while it runs.
     if labels.get(KIND).map(String::as_str) == Some(Kind::Sandbox.as_str()) {
-        let opened = |created: u64| created.saturating_add(MAX_OPENING.as_secs()) < now;
-        return !container.is_running && seconds(CREATED).is_some_and(opened);
+        return !container.is_running && is_past_opening();
     }
-    owner != own_id && is_dead(owner)
+    if owner == own_id {
+        return !container.is_running && !container.has_ended && is_past_opening();
+    }
+    is_dead(owner)
 }
 
 #[cfg(test)]
@@ -133,6 +141,23 @@ mod tests {
         check(Some("me"), Some("2000"), false);
         check(Some("me"), Some("999"), true);
         check(None, Some("1"), false);
+    }
+
+    #[test]
+    fn what_this_server_made_and_never_heard_of() {
+        let doomed = |owner: &str, created: &str, is_running, has_ended| {
+            let labels = [(OWNER, owner), (CREATED, created), (EXPIRES, "2000")];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let mut container = container(BTreeMap::from(labels), is_running);
+            container.has_ended = has_ended;
+            let now = UNIX_EPOCH + Duration::from_secs(1000);
+            is_doomed(&container, "me", now, &|_| false)
+        };
+        assert!(doomed("me", "699", false, false));
+        assert!(!doomed("me", "700", false, false), "about to start");
+        assert!(!doomed("me", "699", true, false), "it runs");
+        assert!(!doomed("me", "699", false, true), "its cell removes it");
+        assert!(!doomed("sibling", "699", false, false));
     }
 
     #[test]

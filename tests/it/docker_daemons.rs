@@ -1,11 +1,12 @@
 //! Daemons of other kinds than the one that all tests share: that no longer serve old versions of
-//! the API, with a runtime by name, with a full disk.
+//! the API, whose answers are lost, with a runtime by name, with a full disk.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use crate::support::provided;
 struct NewerDaemon {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
+    /// How many containers are made without anybody hearing of it.
+    answers_to_lose: Arc<AtomicUsize>,
 }
 
 /// As `(major, minor)`.
@@ -37,14 +40,19 @@ impl NewerDaemon {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&asked);
+        let answers_to_lose = Arc::new(AtomicUsize::new(0));
+        let (seen, to_lose) = (Arc::clone(&asked), Arc::clone(&answers_to_lose));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let seen = Arc::clone(&seen);
-                std::thread::spawn(move || serve(client, oldest, newest, &seen));
+                let (seen, to_lose) = (Arc::clone(&seen), Arc::clone(&to_lose));
+                std::thread::spawn(move || serve(client, oldest, newest, &seen, &to_lose));
             }
         });
-        Self { port, asked }
+        Self {
+            port,
+            asked,
+            answers_to_lose,
+        }
     }
 
     fn client(&self) -> Arc<Daemon> {
@@ -65,7 +73,13 @@ impl NewerDaemon {
     }
 }
 
-fn serve(client: TcpStream, oldest: Version, newest: Version, asked: &Mutex<Vec<String>>) {
+fn serve(
+    client: TcpStream,
+    oldest: Version,
+    newest: Version,
+    asked: &Mutex<Vec<String>>,
+    answers_to_lose: &AtomicUsize,
+) {
     let mut reader = BufReader::new(client.try_clone().unwrap());
     let (mut head, mut line) = (String::new(), String::new());
     while line != "\r\n" {
@@ -101,11 +115,11 @@ fn serve(client: TcpStream, oldest: Version, newest: Version, asked: &Mutex<Vec<
             text(version)
         ),
         _ => {
-            return pass_on(
-                client,
-                reader,
-                &head.replace(&format!("/{first}/"), "/v1.41/"),
-            );
+            let lose = |left: usize| left.checked_sub(1).filter(|_| head.contains("/create?"));
+            let order = Ordering::Relaxed;
+            let loses = answers_to_lose.fetch_update(order, order, lose).is_ok();
+            let head = head.replace(&format!("/{first}/"), "/v1.41/");
+            return pass_on(client, reader, &head, loses);
         }
     };
     answer(client, 400, &format!("{{\"message\":\"{refusal}\"}}"));
@@ -117,13 +131,24 @@ fn answer(mut client: TcpStream, status: u16, body: &str) {
     let _ = client.write_all((head + body).as_bytes());
 }
 
-/// Bytes both ways; the end of either is passed on, too.
-fn pass_on(mut client: TcpStream, mut from_client: BufReader<TcpStream>, head: &str) {
+/// Bytes both ways; the end of either is passed on, too. Or the connection ends when the answer
+/// comes, and nobody hears it.
+fn pass_on(
+    mut client: TcpStream,
+    mut from_client: BufReader<TcpStream>,
+    head: &str,
+    loses_the_answer: bool,
+) {
     let socket = provided("DYNAMIC_MCP_TEST_DOCKER");
     let mut daemon = UnixStream::connect(socket.strip_prefix("unix://").unwrap()).unwrap();
     daemon.write_all(head.as_bytes()).unwrap();
     let mut from_daemon = daemon.try_clone().unwrap();
     std::thread::spawn(move || {
+        if loses_the_answer {
+            let _ = from_daemon.read(&mut [0; 1024]);
+            let _ = client.shutdown(Shutdown::Both);
+            return;
+        }
         copy(&mut from_daemon, &mut client);
         let _ = client.shutdown(Shutdown::Write);
     });
@@ -184,6 +209,18 @@ fn a_daemon_whose_oldest_version_is_unknown_here_says_what_to_upgrade() {
     let probe = engine.probe(patience());
     assert!(!probe.ready && probe.detail.contains("1.99"), "{probe:?}");
     assert_eq!(proxy.asked(), ["version"]);
+}
+
+#[test]
+fn a_container_that_was_made_without_an_answer_is_removed() {
+    let proxy = NewerDaemon::start((1, 12), (1, 41));
+    let fixture = Fixture::on(proxy.client(), settings());
+    proxy.answers_to_lose.store(1, Ordering::Relaxed);
+    let failure = fixture.failure("return 1");
+    assert_eq!(failure.kind, FailureKind::EngineUnavailable, "{failure:?}");
+    assert_eq!(proxy.answers_to_lose.load(Ordering::Relaxed), 0);
+    await_that("nothing is left", || fixture.containers().is_empty());
+    assert_eq!(fixture.value("return 2"), "2");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use serde_json::json;
 
 use crate::support::daemons::succeeded;
 use crate::support::engine::{
-    Fixture, Runs as _, await_that, failure_text, job, kind_of, outcome_text, owned_by, patience,
-    settings,
+    Fixture, Runs as _, await_that, create, failure_text, job, kind_of, outcome_text, owned_by,
+    patience, settings,
 };
 use crate::support::{daemon_at, provided};
 
@@ -100,7 +100,9 @@ fn podman(dir: &Path) -> Command {
         .args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"])
         .args(["--events-backend", "file", "--runtime"])
         .arg(dir.join("runc"))
-        .env("XDG_RUNTIME_DIR", dir);
+        .env("XDG_RUNTIME_DIR", dir)
+        // What watches a container leaves a file `oom` where it was started.
+        .current_dir(dir);
     command
 }
 
@@ -166,7 +168,7 @@ fn podman_s_service_runs_limits_and_reaps() {
     let spec = json!({"Image": "node:lts-slim", "Cmd": ["node", "-e", "setInterval(() => {}, 9)"],
         "Labels": {"dynamic-mcp.owner": "dead", "dynamic-mcp.created": now.to_string()},
         "HostConfig": {"NetworkMode": "none", "Ulimits": [files]}});
-    let left = daemon.create_container(&spec, patience()).unwrap();
+    let left = create(&daemon, &spec);
     daemon.start_container(&left, patience()).unwrap();
     assert_eq!(owned_by(&daemon, "dead").len(), 1);
     fixture.owners.dead.lock().unwrap().push("dead".to_owned());

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::support::daemons::request_shared;
 use crate::support::engine::{
-    Fixture, Runs as _, await_that, failure_text, image, job, outcome_text, patience, settings,
+    Fixture, Runs as _, await_that, create, failure_text, image, job, outcome_text, patience,
+    settings,
 };
 use crate::support::{daemon, provided};
 
@@ -49,7 +50,7 @@ impl OwnImage {
         let write = format!("cat >/bin/node <<'E'\n#!/bin/sh\n{script}\nE\nchmod 755 /bin/node");
         let spec = json!({"Image": "busybox-only:1", "Cmd": ["sh", "-c", write]});
         let daemon = daemon();
-        let id = daemon.create_container(&spec, patience()).unwrap();
+        let id = create(&daemon, &spec);
         daemon.start_container(&id, patience()).unwrap();
         daemon.await_exit(&id, patience()).unwrap();
         let (name, tag) = own.0.split_once(':').unwrap();
@@ -63,7 +64,7 @@ impl OwnImage {
     fn with_volume(path: &str) -> Self {
         let own = Self::new();
         let spec = json!({"Image": "node:lts-slim", "Cmd": ["true"]});
-        let id = daemon().create_container(&spec, patience()).unwrap();
+        let id = create(&daemon(), &spec);
         let (name, tag) = own.0.split_once(':').unwrap();
         let path = format!("/commit?container={id}&repo={name}&tag={tag}&changes=VOLUME%20{path}");
         request_shared("POST", &path, b"{}");

@@ -1,9 +1,10 @@
 //! The README is run: every block of commands, every line of its tables, every client's
-//! configuration. Port 8788 stands for the port of the test's server, `target/release` for the
-//! program under test, and `…` in what is shown for any text.
+//! configuration. Port 8788 stands for the port of the test's server, 8789 for a free one,
+//! `target/release` for the program under test, and `…` in what is shown for any text.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -92,6 +93,12 @@ fn checkout() -> Folder {
     folder
 }
 
+/// Nobody listens there now; ports that systems hand out come round late.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 fn run_script(script: &str, folder: &Folder, port: u16) -> String {
     let mut command = beside("sh", folder);
     command.args(["-eu", "-c", &format!("exec 2>&1\n{script}")]);
@@ -105,8 +112,12 @@ fn run_script(script: &str, folder: &Folder, port: u16) -> String {
 fn every_block_of_commands_does_what_is_shown() {
     let (folder, blocks) = (checkout(), blocks());
     let mut server = None;
+    let second = free_port();
     for (index, block) in blocks.iter().enumerate() {
-        let with_port = |text: &str, port: u16| text.replace("8788", &port.to_string());
+        let with_port = |text: &str, port: u16| {
+            let text = text.replace("8788", &port.to_string());
+            text.replace("8789", &second.to_string())
+        };
         let shown = blocks.get(index + 1).filter(|next| next.language == "text");
         let shown = shown.map(|next| next.text.as_str());
         match (block.language.as_str(), block.text.trim()) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -21,7 +23,8 @@ use crate::config::{PgTarget, PgTls};
 /// The client's side for a target that wants TLS.
 pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let checked = match (target.tls, &target.root_cert) {
+    let authority = || load_authority(target, &provider);
+    let trust = match (target.tls, &target.root_cert) {
         // Without a name to check, any certificate of any public authority would do.
         (PgTls::VerifyCa, None) => {
             return Err(Fault::Tls(
@@ -29,15 +32,12 @@ pub(super) fn build_client(target: &PgTarget, direct: bool) -> Result<ClientConf
             ));
         }
         // As libpq has it: whoever names an authority wants it asked.
-        (PgTls::Require, Some(_)) | (PgTls::VerifyCa, _) => Checked::Authority,
-        (PgTls::Require, None) => Checked::Nothing,
-        (PgTls::Disable | PgTls::VerifyFull, _) => Checked::AuthorityAndName,
+        (PgTls::Require, Some(_)) | (PgTls::VerifyCa, _) => Trust::AnyName(authority()?),
+        (PgTls::Require, None) => Trust::AnyCertificate,
+        (PgTls::Disable | PgTls::VerifyFull, _) => Trust::Named(authority()?),
     };
-    let verifier: Arc<dyn ServerCertVerifier> = match checked {
-        Checked::Nothing => Arc::new(AnyCertificate(provider.clone())),
-        Checked::Authority => Arc::new(AnyName(load_verifier(target, &provider)?)),
-        Checked::AuthorityAndName => load_verifier(target, &provider)?,
-    };
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = Arc::new(Verifier { trust, algorithms });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| Fault::Tls("TLS cannot be set up"))?
@@ -81,13 +81,18 @@ fn check_private(key: &Path) -> Result<(), Fault> {
     }
 }
 
-enum Checked {
-    Nothing,
-    Authority,
-    AuthorityAndName,
+/// Whose certificate is taken.
+#[derive(Debug)]
+enum Trust {
+    /// `require`: anybody's, who only has to have its key.
+    AnyCertificate,
+    /// `verify-ca`: the authority's, whatever its name.
+    AnyName(Arc<WebPkiServerVerifier>),
+    /// `verify-full`: the authority's for the host.
+    Named(Arc<WebPkiServerVerifier>),
 }
 
-fn load_verifier(
+fn load_authority(
     target: &PgTarget,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, Fault> {
@@ -109,15 +114,13 @@ fn load_verifier(
         .map_err(|_| Fault::Tls("sslrootcert holds no certificate of an authority"))
 }
 
-/// `verify-ca`: the chain is checked, the name is not.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Verifier {
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-/// `require`: only that the server has the key of the certificate it shows.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -126,15 +129,20 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict = self
-            .0
-            .verify_server_cert(end_entity, intermediates, name, ocsp, now);
-        match verdict {
-            // The name is looked at last, once the chain has passed.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
+        let verify = |authority: &WebPkiServerVerifier| {
+            authority.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+        };
+        match &self.trust {
+            Trust::AnyCertificate => Ok(ServerCertVerified::assertion()),
+            Trust::AnyName(authority) => match verify(authority) {
+                // The name is looked at last, once the chain has passed.
+                Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName
+                    | CertificateError::NotValidForNameContext { .. },
+                )) => Ok(ServerCertVerified::assertion()),
+                verdict => verdict,
+            },
+            Trust::Named(authority) => verify(authority),
         }
     }
 
@@ -144,7 +152,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -153,48 +161,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

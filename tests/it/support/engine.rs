@@ -20,6 +20,8 @@ use dynamic_mcp::engine::{
     SandboxKey, SandboxSettings,
 };
 
+use serde_json::Value;
+
 use super::{KnownOwners, daemon};
 
 /// Runs of one table at the same time.
@@ -230,6 +232,12 @@ impl Drop for Fixture {
             assert_eq!(self.containers(), [], "containers are left behind");
         }
     }
+}
+
+/// A container that no engine made; its id.
+pub(crate) fn create(daemon: &Daemon, spec: &Value) -> String {
+    let name = format!("test-{}", random_hex());
+    daemon.create_container(&name, spec, patience()).unwrap()
 }
 
 /// An instance's containers on a daemon, in any state.
