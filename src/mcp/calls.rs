@@ -29,22 +29,21 @@ const MAX_SHOWN_NAME: usize = 64;
 /// Longest progress token, in bytes of JSON; with a longer one there is no progress.
 const MAX_TOKEN_BYTES: usize = 1024;
 
-/// What a call brings beside its arguments; the parts of the stateless era mean nothing in others.
+/// The parameters of a call; the last two mean something in the stateless era alone.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Beyond<'a> {
+struct Params<'a> {
+    name: String,
+    arguments: Option<JsonText>,
     #[serde(borrow, default, rename = "_meta")]
     meta: Option<HashMap<String, &'a RawValue>>,
+    #[serde(borrow)]
+    input_responses: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_state: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answering {
-    input_responses: Option<Answers>,
-    request_state: Option<String>,
-}
-
-impl Beyond<'_> {
+impl Params<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         let raw = self.meta.as_ref()?.get(name)?;
         Some(raw.get())
@@ -77,13 +76,9 @@ impl Server {
         session: Option<&Session>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
-        #[derive(Deserialize)]
-        struct Params {
-            name: String,
-            arguments: Option<JsonText>,
-        }
-        let params: Params = read(request)?;
-        let arguments = params.arguments.unwrap_or_else(JsonText::empty_object);
+        let mut params: Params<'_> = read(request)?;
+        let arguments = params.arguments.take();
+        let arguments = arguments.unwrap_or_else(JsonText::empty_object);
         if !arguments.text().starts_with('{') {
             return Err(RpcError::invalid_params(
                 "params.arguments must be an object",
@@ -95,9 +90,8 @@ impl Server {
             name: &params.name,
             arguments: &arguments,
         };
-        let beyond: Beyond<'_> = read(request)?;
         let (client, level) = match era {
-            Era::Modern => (self.client(request, &beyond, bound)?, beyond.level()?),
+            Era::Modern => (self.client(&params, bound)?, params.level()?),
             Era::Legacy => (
                 client_of_handshake(transport, session),
                 self.level(transport, session),
@@ -111,7 +105,7 @@ impl Server {
             transport.outlet(),
             &self.tools.metrics,
             &params.name,
-            beyond.progress_token(),
+            params.progress_token(),
             level,
             beside,
         );
@@ -137,13 +131,7 @@ impl Server {
     }
 
     /// The client of a call of the stateless era.
-    fn client(
-        &self,
-        request: &Request<'_>,
-        beyond: &Beyond<'_>,
-        bound: Bound<'_>,
-    ) -> Result<Client, RpcError> {
-        let given: Answering = read(request)?;
+    fn client(&self, params: &Params<'_>, bound: Bound<'_>) -> Result<Client, RpcError> {
         let open = |text: String| {
             request_state::open(&self.state_key, bound, &text, seconds()).ok_or_else(|| {
                 RpcError::invalid_params(
@@ -152,15 +140,23 @@ impl Server {
                 )
             })
         };
-        let declared = beyond.get(META_CAPABILITIES);
+        let declared = params.get(META_CAPABILITIES);
         let declared: Option<Value> = declared.and_then(|text| serde_json::from_str(text).ok());
         Ok(Client {
             asking: Asking::ByRounds,
             capabilities: client_capabilities(declared.as_ref()),
-            earlier: given.request_state.map(open).transpose()?,
-            answers: given.input_responses.unwrap_or_default(),
+            earlier: read_part(params.request_state)?.map(open).transpose()?,
+            answers: read_part::<Answers>(params.input_responses)?.unwrap_or_default(),
         })
     }
+}
+
+/// A part of the parameters that only some calls have; `null` is none.
+fn read_part<'a, T: Deserialize<'a>>(part: Option<&'a RawValue>) -> Result<Option<T>, RpcError> {
+    let read = part.map(|part| serde_json::from_str::<Option<T>>(part.get()));
+    let read = read.transpose();
+    read.map(Option::flatten)
+        .map_err(|error| RpcError::invalid_params(format!("params: {error}")))
 }
 
 /// The client of a call of a handshake revision: what it declared is in its session's id, or known
