@@ -122,7 +122,7 @@ impl Server {
         }
     }
 
-    /// Ends a session.
+    /// Ends a session, and what it has under way.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -130,6 +130,7 @@ impl Server {
         let sessions = self.sessions.as_ref().ok_or(UnknownSession)?;
         let ended = sessions.end(id, principal, SystemTime::now())?;
         self.listeners.end_session(&ended.id);
+        self.in_flight.cancel_all(&ended.id);
         Ok(())
     }
 
