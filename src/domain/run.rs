@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::asking::{Answer, Ask};
+use super::entry::Dependency;
 use super::failure::Failure;
 use super::image::{ImageRef, UsedImage};
 use super::json::JsonText;
-use super::tool::Dependency;
 
 /// A request to run code once.
 #[derive(Clone, Debug)]

@@ -24,10 +24,10 @@ use crate::base::text::counted;
 use crate::config::PullPolicy;
 use crate::docker::{Daemon, DockerError, Image};
 use crate::domain::asking::MAX_WAIT;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::Failure;
 use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::run::{Cancel, Ended, Job, Observer};
-use crate::domain::tool::Dependency;
 
 /// What a container may live beyond the time of its job, before anybody may remove it: what its
 /// code waits for its client, and some more.

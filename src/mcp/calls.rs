@@ -1,5 +1,6 @@
-//! `tools/call`: what the client says beside the arguments, and what it is told when there is no
-//! result, or none yet.
+//! Requests that may run code: `tools/call`, and what it shares with `prompts/get` and
+//! `resources/read`: what the client says beside the arguments, how it is reached meanwhile, and
+//! what it is told when there is no result, or none yet.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
@@ -21,20 +22,45 @@ use super::{Server, param_headers, pipe, wire};
 use crate::base::clock::unix_millis;
 use crate::base::text::clip;
 use crate::domain::asking::ClientCapability;
+use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
-use crate::tools::{Answers, Asking, CallContext, Client, NotCalled};
+use crate::tools::{Answers, Asked, Asking, CallContext, Client, NotCalled};
 
 /// Bytes of an unknown name that are told back.
-const MAX_SHOWN_NAME: usize = 64;
+pub(super) const MAX_SHOWN_NAME: usize = 64;
 /// Longest progress token, in bytes of JSON; with a longer one there is no progress.
 const MAX_TOKEN_BYTES: usize = 1024;
 
-/// The parameters of a call; the last two mean something in the stateless era alone.
+/// How a request came in; a session is one of a handshake revision.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Via<'a> {
+    pub(super) era: Era,
+    pub(super) transport: Transport<'a>,
+    pub(super) session: Option<&'a Session>,
+}
+
+/// The client of one request, and the line to it while code runs.
+#[derive(Debug)]
+pub(super) struct Reached<'a> {
+    client: Client,
+    contact: CallContact<'a>,
+}
+
+impl Reached<'_> {
+    /// The context of the request, with its client.
+    pub(super) fn within<'a>(&'a self, context: &CallContext<'a>) -> CallContext<'a> {
+        CallContext {
+            client: &self.client,
+            contact: &self.contact,
+            ..*context
+        }
+    }
+}
+
+/// What a call brings beside its arguments; the parts of the stateless era mean nothing in others.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Params<'a> {
-    name: String,
-    arguments: Option<JsonText>,
+struct Beyond<'a> {
     #[serde(borrow, default, rename = "_meta")]
     meta: Option<HashMap<String, &'a RawValue>>,
     #[serde(borrow)]
@@ -43,14 +69,14 @@ struct Params<'a> {
     request_state: Option<&'a RawValue>,
 }
 
-impl Params<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
+impl<'a> Beyond<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
         let raw = self.meta.as_ref()?.get(name)?;
         Some(raw.get())
     }
 
     /// JSON text of a string or an integer.
-    fn progress_token(&self) -> Option<&str> {
+    fn progress_token(&self) -> Option<&'a str> {
         let token = self.get("progressToken");
         token.filter(|token| token.len() <= MAX_TOKEN_BYTES && RequestId::parse(token).is_some())
     }
@@ -67,18 +93,19 @@ impl Params<'_> {
 }
 
 impl Server {
-    /// `tools/call`; a session is one of a handshake revision.
     pub(super) fn call_tool(
         &self,
         request: &Request<'_>,
-        era: Era,
-        transport: Transport<'_>,
-        session: Option<&Session>,
+        via: Via<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
-        let mut params: Params<'_> = read(request)?;
-        let arguments = params.arguments.take();
-        let arguments = arguments.unwrap_or_else(JsonText::empty_object);
+        #[derive(Deserialize)]
+        struct Params {
+            name: String,
+            arguments: Option<JsonText>,
+        }
+        let params: Params = read(request)?;
+        let arguments = params.arguments.unwrap_or_else(JsonText::empty_object);
         if !arguments.text().starts_with('{') {
             return Err(RpcError::invalid_params(
                 "params.arguments must be an object",
@@ -90,8 +117,48 @@ impl Server {
             name: &params.name,
             arguments: &arguments,
         };
+        let reached = self.reach(request, via, bound)?;
+        if let (Era::Modern, Transport::Http { headers, .. }) = (via.era, via.transport)
+            && let Some(schema) = self.tools.author_schema(&reached.client, &params.name)
+        {
+            param_headers::check(&schema, &arguments, &headers.params)?;
+        }
+        let answer = self
+            .tools
+            .call(&reached.within(context), &params.name, &arguments)
+            .map_err(|reason| refusal(reason, &params.name))?;
+        let Some(asked) = &answer.asked else {
+            return Ok(wire::call_result(&answer, via.era));
+        };
+        Ok(self.input_required(bound, asked, answer.image.as_ref()))
+    }
+
+    /// Questions to the client of a request that may have some, with what it is to bring back.
+    pub(super) fn input_required(
+        &self,
+        bound: Bound<'_>,
+        asked: &Asked,
+        image: Option<&UsedImage>,
+    ) -> String {
+        let state = request_state::seal(&self.state_key, bound, &asked.so_far, seconds());
+        wire::input_required(asked, &state, image)
+    }
+
+    /// The client of a request, as far as code that runs for it can reach it.
+    pub(super) fn reach<'a>(
+        &'a self,
+        request: &'a Request<'_>,
+        via: Via<'a>,
+        bound: Bound<'a>,
+    ) -> Result<Reached<'a>, RpcError> {
+        let Via {
+            era,
+            transport,
+            session,
+        } = via;
+        let beyond: Beyond<'_> = read(request)?;
         let (client, level) = match era {
-            Era::Modern => (self.client(&params, bound)?, params.level()?),
+            Era::Modern => (self.client(&beyond, bound)?, beyond.level()?),
             Era::Legacy => (
                 client_of_handshake(transport, session),
                 self.level(transport, session),
@@ -104,34 +171,16 @@ impl Server {
         let contact = CallContact::new(
             transport.outlet(),
             &self.tools.metrics,
-            &params.name,
-            params.progress_token(),
+            bound.name,
+            beyond.progress_token(),
             level,
             beside,
         );
-        let context = &CallContext {
-            client: &client,
-            contact: &contact,
-            ..*context
-        };
-        if let (Era::Modern, Transport::Http { headers, .. }) = (era, transport)
-            && let Some(schema) = self.tools.author_schema(&client, &params.name)
-        {
-            param_headers::check(&schema, &arguments, &headers.params)?;
-        }
-        let answer = self
-            .tools
-            .call(context, &params.name, &arguments)
-            .map_err(|reason| refusal(reason, &params.name))?;
-        let Some(asked) = &answer.asked else {
-            return Ok(wire::call_result(&answer, era));
-        };
-        let state = request_state::seal(&self.state_key, bound, &asked.so_far, seconds());
-        Ok(wire::input_required(asked, &state, answer.image.as_ref()))
+        Ok(Reached { client, contact })
     }
 
     /// The client of a call of the stateless era.
-    fn client(&self, params: &Params<'_>, bound: Bound<'_>) -> Result<Client, RpcError> {
+    fn client(&self, beyond: &Beyond<'_>, bound: Bound<'_>) -> Result<Client, RpcError> {
         let open = |text: String| {
             request_state::open(&self.state_key, bound, &text, seconds()).ok_or_else(|| {
                 RpcError::invalid_params(
@@ -140,13 +189,13 @@ impl Server {
                 )
             })
         };
-        let declared = params.get(META_CAPABILITIES);
+        let declared = beyond.get(META_CAPABILITIES);
         let declared: Option<Value> = declared.and_then(|text| serde_json::from_str(text).ok());
         Ok(Client {
             asking: Asking::ByRounds,
             capabilities: client_capabilities(declared.as_ref()),
-            earlier: read_part(params.request_state)?.map(open).transpose()?,
-            answers: read_part::<Answers>(params.input_responses)?.unwrap_or_default(),
+            earlier: read_part(beyond.request_state)?.map(open).transpose()?,
+            answers: read_part::<Answers>(beyond.input_responses)?.unwrap_or_default(),
         })
     }
 }

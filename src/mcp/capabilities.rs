@@ -4,27 +4,13 @@ use serde_json::{Value, json};
 
 use crate::tools::Capabilities;
 
-/// What can change while a client is connected, and is told: what is declared, promised to a
-/// subscription, and sent comes from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) tools: bool,
-    pub(super) prompts: bool,
-    pub(super) resources: bool,
-}
-
-/// Prompts and resources join when they can change.
-pub(super) const TOLD: Told = Told {
-    tools: true,
-    prompts: false,
-    resources: false,
-};
-
 /// What the server declares, in both eras.
 pub(super) fn server_capabilities() -> Value {
     json!({
-        "tools": { "listChanged": TOLD.tools },
-        "resources": { "subscribe": true, "listChanged": TOLD.resources },
+        "tools": { "listChanged": true },
+        "resources": { "subscribe": true, "listChanged": true },
+        "prompts": { "listChanged": true },
+        "completions": {},
         "logging": {},
     })
 }

@@ -239,7 +239,12 @@ pub fn is_answered_at_once(
         && match method {
             Some("tools/call") => name.is_some_and(crate::tools::is_answered_at_once),
             Some(
-                "server/discover" | "tools/list" | "resources/list" | "resources/templates/list",
+                "server/discover"
+                | "tools/list"
+                | "prompts/list"
+                | "resources/list"
+                | "resources/templates/list"
+                | "completion/complete",
             ) => true,
             _ => false,
         }

@@ -6,17 +6,17 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::calls::Via;
 use super::capabilities::{client_capabilities, server_capabilities};
 use super::classify::{ClientHeaders, Era, Transport, classify};
 use super::in_flight::Flight;
 use super::jsonrpc::{
     Body, Message, Rejected, Request, RequestId, RpcError, code, error_text, parse, result_text,
 };
-use super::lists::View;
+use super::lists::{Listed, View};
 use super::notes::Note;
 use super::outlet::Outlet;
 use super::paging::{cursor, page};
-use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
 use super::{Reply, Server, UnknownSession, Verdict, wire};
@@ -238,16 +238,24 @@ impl Server {
         session: Option<&Session>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
+        let via = Via {
+            era: Era::Legacy,
+            transport,
+            session,
+        };
         match request.method.as_str() {
             "ping" => Ok("{}".to_owned()),
             "tools/list" => self.list_tools(request, Era::Legacy, context),
-            "tools/call" => self.call_tool(request, Era::Legacy, transport, session, context),
+            "tools/call" => self.call_tool(request, via, context),
             "logging/setLevel" => self.set_level(request, transport, session),
             "resources/subscribe" => self.subscribe(request, transport, session),
             "resources/unsubscribe" => self.unsubscribe(request, transport, session),
             "resources/list" => self.list_resources(request, Era::Legacy, context),
-            "resources/templates/list" => list_resource_templates(request, Era::Legacy),
-            "resources/read" => self.read_resource(request, Era::Legacy, context),
+            "resources/templates/list" => self.list_resource_templates(request, Era::Legacy),
+            "resources/read" => self.read_resource(request, via, context),
+            "prompts/list" => self.list_prompts(request, Era::Legacy),
+            "prompts/get" => self.get_prompt(request, via, context),
+            "completion/complete" => self.complete(request, Era::Legacy, context),
             _ => Err(method_not_found()),
         }
     }
@@ -258,13 +266,21 @@ impl Server {
         transport: Transport<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
+        let via = Via {
+            era: Era::Modern,
+            transport,
+            session: None,
+        };
         match request.method.as_str() {
             "server/discover" => Ok(discover(&self.tools.instructions())),
             "tools/list" => self.list_tools(request, Era::Modern, context),
-            "tools/call" => self.call_tool(request, Era::Modern, transport, None, context),
+            "tools/call" => self.call_tool(request, via, context),
             "resources/list" => self.list_resources(request, Era::Modern, context),
-            "resources/templates/list" => list_resource_templates(request, Era::Modern),
-            "resources/read" => self.read_resource(request, Era::Modern, context),
+            "resources/templates/list" => self.list_resource_templates(request, Era::Modern),
+            "resources/read" => self.read_resource(request, via, context),
+            "prompts/list" => self.list_prompts(request, Era::Modern),
+            "prompts/get" => self.get_prompt(request, via, context),
+            "completion/complete" => self.complete(request, Era::Modern, context),
             _ => Err(method_not_found()),
         }
     }
@@ -276,7 +292,7 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         let view = View {
-            shows_admin: self.tools.shows_admin_acts(context.caller),
+            own: self.tools.shows_admin_acts(context.caller).into(),
             era,
         };
         let make = || {
@@ -284,10 +300,22 @@ impl Server {
             let (tools, next) = page(request, tools, |tool| &tool.name)?;
             Ok(wire::tools_result(tools, next, era))
         };
+        self.listed(request, Listed::Tools, self.tools.tools_mark(), view, make)
+    }
+
+    /// A page of a list; the first one as it is kept.
+    pub(super) fn listed(
+        &self,
+        request: &Request<'_>,
+        listed: Listed,
+        mark: u64,
+        view: View,
+        make: impl FnOnce() -> Result<String, RpcError>,
+    ) -> Result<String, RpcError> {
         if cursor(request)?.is_some() {
             return make();
         }
-        self.lists.text(self.tools.generation(), view, make)
+        self.lists.text(listed, mark, view, make)
     }
 }
 

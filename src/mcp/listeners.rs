@@ -8,11 +8,10 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::capabilities::TOLD;
 use super::jsonrpc::{RequestId, RpcError, result_text};
 use super::outlet::Outlet;
 use super::wire;
-use crate::registry::snapshot::Changes;
+use crate::registry::Changes;
 
 /// Most resources of one subscription, or of one session.
 pub(super) const MAX_URIS: usize = 128;
@@ -41,10 +40,6 @@ impl ClientState {
 
     pub(super) fn unsubscribe(&mut self, uri: &str) {
         self.uris.remove(uri);
-    }
-
-    fn wants(&self, uri: &str) -> bool {
-        self.uris.contains(uri)
     }
 }
 
@@ -80,7 +75,7 @@ impl Filter {
         resource_subscriptions: BTreeSet::new(),
     };
 
-    /// What of it is promised.
+    /// All of it is promised.
     ///
     /// # Errors
     /// Beyond the bounds.
@@ -91,12 +86,7 @@ impl Filter {
         self.resource_subscriptions
             .iter()
             .try_for_each(|uri| check_uri(uri))?;
-        Ok(Self {
-            tools_list_changed: self.tools_list_changed && TOLD.tools,
-            prompts_list_changed: self.prompts_list_changed && TOLD.prompts,
-            resources_list_changed: self.resources_list_changed && TOLD.resources,
-            ..self
-        })
+        Ok(self)
     }
 
     fn to_value(&self) -> Value {
@@ -160,7 +150,8 @@ struct Table {
 }
 
 /// What the state of a session or pipe says; `None` where it is no longer kept.
-pub(super) type Wants<'a> = &'a dyn Fn(&Whom, &dyn Fn(&ClientState) -> bool) -> Option<bool>;
+pub(super) type Ask<'a> =
+    &'a dyn Fn(&Whom, &dyn Fn(&ClientState) -> Vec<String>) -> Option<Vec<String>>;
 
 impl Listeners {
     /// Whether a session has its stream.
@@ -209,14 +200,14 @@ impl Listeners {
 
     /// Tells what has changed to all whom it concerns; forgets who is gone, and ends who may not
     /// hear any longer.
-    pub(super) fn tell(&self, changes: &Changes, now: SystemTime, wants: Wants<'_>) {
+    pub(super) fn tell(&self, changes: &Changes, now: SystemTime, ask: Ask<'_>) {
         let mut table = self.lock();
         table.all.retain(|listener| {
             let may_hear = listener.until.is_none_or(|until| now < until);
             if !may_hear {
                 listener.say_last_word();
             }
-            may_hear && listener.tell(changes, wants)
+            may_hear && listener.tell(changes, ask)
         });
     }
 
@@ -252,7 +243,7 @@ impl Whom {
 
 impl Listener {
     /// Whether it is to be kept.
-    fn tell(&self, changes: &Changes, wants: Wants<'_>) -> bool {
+    fn tell(&self, changes: &Changes, ask: Ask<'_>) -> bool {
         let unasked = Filter::LISTS;
         let filter = match &self.whom {
             Whom::Request { filter, .. } => filter,
@@ -276,20 +267,22 @@ impl Listener {
                 self.send(method, method, json!({}));
             }
         }
-        for uri in &changes.updated {
-            let is_wanted = match &self.whom {
-                Whom::Request { filter, .. } => filter.resource_subscriptions.contains(uri),
-                whom => wants(whom, &|state| state.wants(uri)) == Some(true),
-            };
-            if is_wanted {
-                let method = "notifications/resources/updated";
-                self.send(uri, method, json!({ "uri": uri }));
-            }
-        }
-        let is_kept = match &self.whom {
-            Whom::Session(_) => wants(&self.whom, &|_| true).is_some(),
-            Whom::Request { .. } | Whom::Pipe => true,
+        let touched = |uris: &BTreeSet<String>| -> Vec<String> {
+            let uris = uris.iter().filter(|uri| changes.touch(uri));
+            uris.cloned().collect()
         };
+        let (updated, is_kept) = match &self.whom {
+            Whom::Request { filter, .. } => (touched(&filter.resource_subscriptions), true),
+            whom => {
+                let wanted = ask(whom, &|state| touched(&state.uris));
+                let is_kept = wanted.is_some() || *whom == Whom::Pipe;
+                (wanted.unwrap_or_default(), is_kept)
+            }
+        };
+        for uri in updated {
+            let method = "notifications/resources/updated";
+            self.send(&uri, method, json!({ "uri": uri }));
+        }
         is_kept && self.outlet.is_open()
     }
 
@@ -370,7 +363,7 @@ mod tests {
             tools: true,
             prompts: true,
             resources: true,
-            updated: vec!["a:b".to_owned(), "c:d".to_owned()],
+            updated: ["a:b", "c:d"].map(str::to_owned).into(),
         }
     }
 

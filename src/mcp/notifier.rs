@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::listeners::{Listeners, Whom};
 use super::pipe::Pipe;
 use super::sessions::Sessions;
-use crate::registry::ToolStore;
+use crate::registry::{Changes, ToolStore};
 
 /// How long it waits for a change, and how often it looks who is gone.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -43,7 +43,7 @@ pub(super) fn start(parts: Parts) -> io::Result<Notifier> {
         .spawn(move || {
             while !stop.load(Ordering::Acquire) {
                 let newest = parts.store.wait_newer(seen.generation(), PATIENCE);
-                let changes = newest.changes_since(&seen);
+                let changes = Changes::between(&seen, &newest);
                 if let Some(sessions) = &parts.sessions {
                     sessions.free_idle(SystemTime::now());
                 }

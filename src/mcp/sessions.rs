@@ -127,7 +127,7 @@ impl Sessions {
     }
 
     /// What the state of a session says; `None` where it is no longer kept.
-    pub(super) fn peek(&self, id: &str, ask: &dyn Fn(&ClientState) -> bool) -> Option<bool> {
+    pub(super) fn peek<T>(&self, id: &str, ask: impl FnOnce(&ClientState) -> T) -> Option<T> {
         if self.ended.contains(id) {
             return None;
         }

@@ -76,6 +76,10 @@ pub enum CallKind {
     BuiltIn,
     /// A tool made at run time.
     Dynamic,
+    /// Code of a prompt.
+    Prompt,
+    /// Code of a resource.
+    Resource,
     /// `run_js_ephemeral`.
     RunJs,
     /// Commands or code in a sandbox.
@@ -87,6 +91,8 @@ impl CallKind {
         match self {
             Self::BuiltIn => "builtin",
             Self::Dynamic => "dynamic",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
             Self::RunJs => "run_js_ephemeral",
             Self::Sandbox => "sandbox",
         }

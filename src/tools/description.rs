@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::{BUILT_INS, NameStyle};
-use crate::domain::tool::underscored;
+use crate::domain::entry::underscored;
 
 /// A text of ours with its built-in tools named as they are listed.
 pub(super) fn in_style(style: NameStyle, text: &str) -> Cow<'_, str> {

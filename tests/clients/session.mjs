@@ -54,6 +54,7 @@ export async function session(client, tool, protocol, heard) {
     const { action, content } = await ctx.elicit('name', { message: 'Who?', requestedSchema });
     return [action, content.name];` });
   report.asked = asked.isError ? asked.content[0].text : asked.structuredContent?.result;
+  Object.assign(report, await made(client, tool, (name, args) => call(own(report.names, name), args)));
   if (heard) {
     await heard.wantLogs();
     report.progress = [];
@@ -75,5 +76,40 @@ export async function session(client, tool, protocol, heard) {
   }
   const deleted = await call(own(report.names, 'dynamic.tool.delete'), { name: tool });
   report.deleted = !deleted.isError;
+  return report;
+}
+
+// A prompt, a resource and a template: made, listed, got and read.
+async function made(client, name, act) {
+  const [uri, uriTemplate] = [`${name}:one`, `${name}:of/{day}`];
+  await act('dynamic.prompt.create', { prompt: {
+    name,
+    description: 'Greets.',
+    arguments: [{ name: 'who', required: true, complete: ['Ada', 'Grace'] }],
+    messages: [{ role: 'user', content: 'Greet {{who}}.' }],
+  } });
+  await act('dynamic.resource.create', { resource: {
+    name, uri, mimeType: 'text/plain', text: 'It stands there.' } });
+  await act('dynamic.resource.create', { resource: {
+    name: `${name}.of`, uriTemplate, code: 'return `made of ${args.day}`;' } });
+  const listed = async (method, member, field, value) =>
+    (await client[method]())[member].some(one => one[field] === value);
+  const report = {
+    promptListed: await listed('listPrompts', 'prompts', 'name', name),
+    resourceListed: await listed('listResources', 'resources', 'uri', uri),
+    templateListed:
+      await listed('listResourceTemplates', 'resourceTemplates', 'uriTemplate', uriTemplate),
+  };
+  const { messages } = await client.getPrompt({ name, arguments: { who: 'Ada' } });
+  report.prompt = messages[0].content.text;
+  const read = async uri => (await client.readResource({ uri })).contents[0].text;
+  report.resource = await read(uri);
+  report.ofTemplate = await read(`${name}:of/monday`);
+  const ref = { type: 'ref/prompt', name };
+  const completed = await client.complete?.({ ref, argument: { name: 'who', value: 'a' } });
+  report.completed = completed?.completion.values;
+  await act('dynamic.prompt.delete', { name });
+  await act('dynamic.resource.delete', { name });
+  await act('dynamic.resource.delete', { name: `${name}.of` });
   return report;
 }

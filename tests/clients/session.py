@@ -1,11 +1,12 @@
 """What every client of the Python SDK does, and what it reports: one JSON line on stdout, which
 tests/it/clients.rs reads. Names of tools are taken from the server's list, in whichever spelling.
 
-    await session(tool, names, call, error, heard)
+    await session(tool, names, call, made, error, heard)
 
 names() lists the tools' names; call(name, arguments) gives (structured content, is error, first
-text) of a result; error is the SDK's exception for a JSON-RPC error; heard is what the client heard
-beside its calls: logs, changes, want_logs(), call(name, arguments, progress callback).
+text) of a result; made(name, uri, template) reports what it lists, gets and reads of these; error is
+the SDK's exception for a JSON-RPC error; heard is what the client heard beside its calls: logs,
+changes, want_logs(), call(name, arguments, progress callback).
 """
 
 import asyncio
@@ -27,6 +28,12 @@ TOOL = {
             "return { quotient: args.a / args.b };",
 }
 
+PROMPT = {
+    "description": "Greets.",
+    "arguments": [{"name": "who", "required": True, "complete": ["Ada", "Grace"]}],
+    "messages": [{"role": "user", "content": "Greet {{who}}."}],
+}
+
 ASKING = """
 const requestedSchema = { type: 'object', properties: { name: { type: 'string' } } };
 const { action, content } = await ctx.elicit('name', { message: 'Who?', requestedSchema });
@@ -46,10 +53,12 @@ ctx.progress(2, 2, 'whole');
 await new Promise(resolve => setTimeout(resolve, 200));"""
 
 
-async def session(tool, names, call, error, heard):
+async def session(tool, names, call, made, error, heard):
     report = {"names": await names()}
     built_in = {name: own(report["names"], name) for name in (
-        "dynamic.tool.create", "dynamic.tool.delete", "dynamic.tool.enable", "run_js_ephemeral")}
+        "dynamic.tool.create", "dynamic.tool.delete", "dynamic.tool.enable",
+        "dynamic.prompt.create", "dynamic.prompt.delete", "dynamic.resource.create",
+        "dynamic.resource.delete", "run_js_ephemeral")}
     structured, _, _ = await call(built_in["dynamic.tool.create"], {"tool": TOOL | {"name": tool}})
     report["created"] = structured["tool"]["name"]
     listed = own(await names(), tool)
@@ -67,6 +76,17 @@ async def session(tool, names, call, error, heard):
     report["once"] = structured["result"]
     structured, is_error, text = await call(built_in["run_js_ephemeral"], {"code": ASKING})
     report["asked"] = text if is_error else structured["result"]
+    uri, template = f"{tool}:one", f"{tool}:of/{{day}}"
+    await call(built_in["dynamic.prompt.create"], {"prompt": PROMPT | {"name": tool}})
+    for resource in (
+        {"name": tool, "uri": uri, "mimeType": "text/plain", "text": "It stands there."},
+        {"name": f"{tool}.of", "uriTemplate": template, "code": "return `made of ${args.day}`;"},
+    ):
+        await call(built_in["dynamic.resource.create"], {"resource": resource})
+    report |= await made(tool, uri, template)
+    await call(built_in["dynamic.prompt.delete"], {"name": tool})
+    for name in (tool, f"{tool}.of"):
+        await call(built_in["dynamic.resource.delete"], {"name": name})
     await heard.want_logs()
     report["progress"] = []
 

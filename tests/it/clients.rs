@@ -128,6 +128,11 @@ fn differences(client: &Client, report: &Value, tool: &str, revision: &str) -> S
         "inspector" => json!("tool_not_found"),
         _ => json!(-32602),
     };
+    let completed = match client.folder {
+        // Its command line has no such request.
+        "inspector" => Value::Null,
+        _ => json!(["Ada"]),
+    };
     let cannot = |why: &str| json!(format!("threw: ctx.elicit cannot reach this client: {why}"));
     let is_inspector = client.folder == "inspector";
     let asked = match is_inspector {
@@ -152,6 +157,13 @@ fn differences(client: &Client, report: &Value, tool: &str, revision: &str) -> S
         ("/unknown/code", unknown),
         ("/once", json!(42)),
         ("/asked", asked),
+        ("/promptListed", json!(true)),
+        ("/resourceListed", json!(true)),
+        ("/templateListed", json!(true)),
+        ("/prompt", json!("Greet Ada.")),
+        ("/resource", json!("It stands there.")),
+        ("/ofTemplate", json!("made of monday")),
+        ("/completed", completed),
         ("/progress", heard(json!([[1, 2], [2, 2]]))),
         (
             "/logs",
@@ -249,18 +261,29 @@ fn underscores_reach_a_real_client_over_http() {
     assert!(differences.is_empty(), "{differences}");
 }
 
-/// Puts the suite's tools into a server, the way any client would.
-fn create_tools(server: &Server) {
-    let text = std::fs::read_to_string(sources().join("conformance/tools.json")).unwrap();
-    for tool in serde_json::from_str::<Vec<Value>>(&text).unwrap() {
-        server.create(tool);
+/// Puts what the suite looks for into a server, the way any client would.
+fn create_fixtures(server: &Server) {
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(sources().join("conformance").join(file)).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    for tool in read("tools.json").as_array().unwrap() {
+        server.create(tool.clone());
+    }
+    let made = read("made.json");
+    for (kind, many) in [("prompt", "prompts"), ("resource", "resources")] {
+        for one in made[many].as_array().unwrap() {
+            let act = format!("dynamic.{kind}.create");
+            let result = server.call(&act, json!({ kind: one }));
+            assert_eq!(result.get("isError"), None, "{one}: {result}");
+        }
     }
 }
 
 fn conformance(revision: &str) {
     let folder = Folder::new();
     let server = Server::start_in(&folder, &[]);
-    create_tools(&server);
+    create_fixtures(&server);
     let suite = installed().join("conformance/node_modules/.bin/conformance");
     let baseline = sources().join(format!("conformance/expected-{revision}.yml"));
     let mut command = beside("timeout", &folder);

@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 from mcp import Client, MCPError, StdioServerParameters
-from mcp.types import ElicitResult, ToolListChangedNotification
+from mcp.types import ElicitResult, PromptReference, ToolListChangedNotification
 from session import session
 
 
@@ -70,7 +70,27 @@ async def main():
             text = result.content[0].text if result.content else None
             return result.structured_content, result.is_error, text
 
-        report = await session(tool, names, call, MCPError, heard)
+        async def made(name, uri, template):
+            async def read(uri):
+                return (await client.read_resource(uri)).contents[0].text
+
+            prompts = (await client.list_prompts()).prompts
+            resources = (await client.list_resources()).resources
+            templates = (await client.list_resource_templates()).resource_templates
+            prompt = await client.get_prompt(name, {"who": "Ada"})
+            reference = PromptReference(type="ref/prompt", name=name)
+            completed = await client.complete(reference, {"name": "who", "value": "a"})
+            return {
+                "promptListed": name in [one.name for one in prompts],
+                "resourceListed": uri in [str(one.uri) for one in resources],
+                "templateListed": template in [one.uri_template for one in templates],
+                "prompt": prompt.messages[0].content.text,
+                "resource": await read(uri),
+                "ofTemplate": await read(f"{name}:of/monday"),
+                "completed": completed.completion.values,
+            }
+
+        report = await session(tool, names, call, made, MCPError, heard)
         report |= {"protocol": client.protocol_version, "server": client.server_info.name}
         if era == "auto":
             listening.cancel()
