@@ -198,7 +198,7 @@ fn the_small_profile_has_the_methods_and_no_resources() {
     let capabilities = server.rpc("initialize", &hello)["result"]["capabilities"].clone();
     assert_eq!(
         capabilities["resources"],
-        json!({ "subscribe": true, "listChanged": false })
+        json!({ "subscribe": true, "listChanged": true })
     );
     let reply = ask(&server, Era::Modern, "server/discover", "", &[]);
     assert_eq!(result(&reply)["capabilities"], capabilities);

@@ -305,11 +305,64 @@ fn the_client_of_a_pipe_hears_of_changes_in_either_era() {
 }
 
 #[test]
+fn changes_of_prompts_and_resources_are_told_too() {
+    let server = Server::start(&[]);
+    let session = begin(&server, json!({}));
+    let uri = "notes://one";
+    ask(
+        &server,
+        &session,
+        "resources/subscribe",
+        json!({"uri": uri}),
+    );
+    let filter = json!({
+        "promptsListChanged": true, "resourcesListChanged": true,
+        "resourceSubscriptions": [uri],
+    });
+    let mut heard = [
+        listen(&server, &json!(1), &filter, &filter),
+        get(&server, &session),
+    ];
+    let prompt = json!({
+        "name": "say.hello", "description": "d",
+        "messages": [{"role": "user", "content": {"type": "text", "text": "hello"}}],
+    });
+    let resource = json!({"name": "notes.one", "uri": uri, "text": "a"});
+    let patch = json!({"name": "notes.one", "patch": {"text": "b"}});
+    let acts = [
+        ("dynamic.prompt.create", json!({"prompt": prompt})),
+        ("dynamic.resource.create", json!({"resource": resource})),
+        ("dynamic.resource.update", patch),
+    ];
+    let told = [
+        vec!["notifications/prompts/list_changed"],
+        vec![
+            "notifications/resources/list_changed",
+            "notifications/resources/updated",
+        ],
+        vec!["notifications/resources/updated"],
+    ];
+    for ((act, arguments), told) in acts.into_iter().zip(told) {
+        let result = server.call(act, arguments);
+        assert_eq!(result.get("isError"), None, "{result}");
+        for events in &mut heard {
+            for method in &told {
+                let params = events.expect(method);
+                let about = params.get("uri");
+                assert_eq!(about.is_some(), method.ends_with("/updated"), "{params}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_declared_is_so() {
     let server = Server::start(&[]);
     let declared = json!({
         "tools": {"listChanged": true},
-        "resources": {"subscribe": true, "listChanged": false},
+        "prompts": {"listChanged": true},
+        "resources": {"subscribe": true, "listChanged": true},
+        "completions": {},
         "logging": {},
     });
     let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
