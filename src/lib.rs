@@ -54,7 +54,8 @@
 //! speaks from. *Registry*: where tools are kept; Docker's is an *image registry*. *Engine*: what
 //! runs code; the other side of its socket is the *daemon*. *Instance*: one running server.
 //! *Principal*: who is asking. *Round*: one run of a call whose code asks its client; the next one
-//! has the answers.
+//! has the answers. *Stream*: an answer of events that stays open; *listener*: who hears of changes
+//! by one.
 
 pub mod app;
 pub mod audit;

@@ -12,7 +12,7 @@ use super::keys::{Key, KeySet};
 use crate::domain::principal::Principal;
 
 /// How far clocks may differ, in seconds.
-const LEEWAY_SECONDS: u64 = 60;
+pub(super) const LEEWAY_SECONDS: u64 = 60;
 /// Longest subject, in bytes; OpenID Connect allows 255.
 const MAX_SUBJECT_BYTES: usize = 1024;
 

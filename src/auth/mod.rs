@@ -19,6 +19,7 @@ mod token_cache;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use crate::base::secret::Secret;
 use crate::domain::principal::Principal;
@@ -28,7 +29,7 @@ pub use jwks::{KeysError, TrustError};
 pub use jwt::TokenFault;
 pub use rule::{Action, Ground, Missing};
 
-use jwt::Identity;
+use jwt::{Identity, LEEWAY_SECONDS};
 use rule::AdminToken;
 
 /// What a request brought to prove itself with.
@@ -68,6 +69,14 @@ impl Caller {
     /// The scopes of its token.
     pub fn scopes(&self) -> &[String] {
         &self.identity.scopes
+    }
+
+    /// From when on its token is not accepted, if it has one.
+    pub fn expires(&self) -> Option<SystemTime> {
+        // Verifying counts whole seconds, the last one included.
+        let leeway = Duration::from_secs(LEEWAY_SECONDS + 1);
+        let expires = self.identity.expires.checked_add(leeway);
+        expires.filter(|_| self.token.is_some())
     }
 
     /// SHA-256 of its token, to tell tokens apart without keeping one.

@@ -211,7 +211,7 @@ fn get(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Caller
         return not_acceptable();
     }
     let id = headers.session_id.as_deref();
-    match shared.services.mcp.session_stream(id, caller.principal()) {
+    match shared.services.mcp.session_stream(id, caller) {
         Ok(subscription) => listen(shared, request, request_id, subscription),
         Err(NoStream::NoSession) => not_taken(),
         Err(NoStream::Unknown) => Answer::error(404, "there is no such session"),

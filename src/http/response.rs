@@ -75,7 +75,7 @@ impl Answer {
 
     /// What a request is answered with for the gate alone, which answers it by a stream.
     pub(super) fn by_stream() -> Self {
-        Self::empty(204).with("X-Gate-Stream", "1")
+        Self::empty(200).with("X-Gate-Stream", "1")
     }
 
     /// The same for a web page of that origin.

@@ -80,7 +80,7 @@ impl Server {
             return self.initialize(request, transport, context);
         }
         if era == Era::Modern && request.method == "subscriptions/listen" {
-            return self.listen(request, transport);
+            return self.listen(request, transport, context);
         }
         let (mut of_session, mut session) = (None, None);
         if era == Era::Legacy {

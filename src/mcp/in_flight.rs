@@ -50,6 +50,13 @@ impl InFlight {
         }
     }
 
+    /// Ends all that `client` asked for.
+    pub(super) fn cancel_all(&self, client: &str) {
+        let requests = self.lock();
+        let its = requests.iter().filter(|request| request.client == client);
+        its.for_each(|request| request.cancel.cancel());
+    }
+
     /// Ends what `client` asked for under `id`; nothing where there is no such request.
     pub(super) fn cancel(&self, client: &str, id: &RequestId) {
         self.lock().retain(|request| {
@@ -110,6 +117,16 @@ mod tests {
         assert_eq!(cancelled, [(true, true), (false, false), (false, false)]);
         drop((mine, theirs, other));
         assert!(all.lock().is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_session_ends_its_requests_alone() {
+        let all = InFlight::default();
+        let enter = |client: &str, text: &str| all.enter(client, id(text), Cancel::default());
+        let (one, two, theirs) = (enter("a", "0"), enter("a", "1"), enter("b", "0"));
+        all.cancel_all("a");
+        let cancelled = [&one, &two, &theirs].map(|it| it.cancel.is_cancelled());
+        assert_eq!(cancelled, [true, true, false]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -109,7 +110,11 @@ impl Filter {
 
 /// A stream that is to be opened for one who hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription(pub(super) Whom);
+pub struct Subscription {
+    pub(super) whom: Whom,
+    /// When the token expires that let it in.
+    pub(super) until: Option<SystemTime>,
+}
 
 /// Who hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +134,7 @@ pub(super) enum Whom {
 #[derive(Debug)]
 struct Listener {
     whom: Whom,
+    until: Option<SystemTime>,
     outlet: Arc<dyn Outlet>,
 }
 
@@ -157,7 +163,7 @@ impl Listeners {
 
     /// Lets one hear from now on: a subscription is told first what it will hear.
     pub(super) fn join(&self, subscription: Subscription, outlet: Arc<dyn Outlet>) {
-        let whom = subscription.0;
+        let Subscription { whom, until } = subscription;
         let mut table = self.lock();
         table.forget_gone();
         let is_second = matches!(&whom, Whom::Session(id) if table.has_session(id));
@@ -166,9 +172,13 @@ impl Listeners {
             tag(&whom, &mut params);
             outlet.send(&note("notifications/subscriptions/acknowledged", &params));
         }
-        let listener = Listener { whom, outlet };
+        let listener = Listener {
+            whom,
+            until,
+            outlet,
+        };
         if table.is_closed {
-            listener.end();
+            listener.say_last_word();
         } else if !is_second {
             table.all.push(listener);
         }
@@ -188,10 +198,17 @@ impl Listeners {
             .retain(|listener| !listener.whom.is_session(id));
     }
 
-    /// Tells what has changed to all whom it concerns, and forgets who is gone.
-    pub(super) fn tell(&self, changes: &Changes, ask: Ask<'_>) {
+    /// Tells what has changed to all whom it concerns; forgets who is gone, and ends who may not
+    /// hear any longer.
+    pub(super) fn tell(&self, changes: &Changes, now: SystemTime, ask: Ask<'_>) {
         let mut table = self.lock();
-        table.all.retain(|listener| listener.tell(changes, ask));
+        table.all.retain(|listener| {
+            let may_hear = listener.until.is_none_or(|until| now < until);
+            if !may_hear {
+                listener.say_last_word();
+            }
+            may_hear && listener.tell(changes, ask)
+        });
     }
 
     /// Ends all streams, each with its last word.
@@ -199,7 +216,7 @@ impl Listeners {
         let mut table = self.lock();
         table.is_closed = true;
         for listener in table.all.drain(..) {
-            listener.end();
+            listener.say_last_word();
         }
     }
 
@@ -275,7 +292,7 @@ impl Listener {
     }
 
     /// The last word: a subscription's request is answered now.
-    fn end(self) {
+    fn say_last_word(&self) {
         if let Whom::Request { id, .. } = &self.whom {
             let result = wire::subscription_ended(&subscription_id(id));
             self.outlet.send(&result_text(id.text(), &result));
@@ -306,6 +323,9 @@ fn note(method: &str, params: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
     #[derive(Debug, Default, Clone)]
     struct Heard(Arc<Mutex<Vec<Value>>>);
@@ -349,11 +369,12 @@ mod tests {
 
     fn listen(id: &str, filter: Value) -> Subscription {
         let filter: Filter = serde_json::from_value(filter).unwrap();
-        Subscription(Whom::Request {
+        let whom = Whom::Request {
             id: RequestId::parse(id).unwrap(),
             filter: filter.honoured().unwrap(),
             is_piped: true,
-        })
+        };
+        Subscription { whom, until: None }
     }
 
     #[test]
@@ -371,7 +392,7 @@ mod tests {
             json!({"notifications": filter}),
         );
         assert_eq!(heard.take(), [first]);
-        listeners.tell(&all(), &|_, _| None);
+        listeners.tell(&all(), NOW, &|_, _| None);
         let expected = [
             message("tools/list_changed", json!({})),
             message("resources/updated", json!({"uri": "c:d"})),
@@ -404,20 +425,23 @@ mod tests {
         }
         heard.take();
         listeners.cancel_piped(&RequestId::parse("7").unwrap());
-        listeners.tell(&all(), &|_, _| None);
+        listeners.tell(&all(), NOW, &|_, _| None);
         assert_eq!(heard.take().len(), 1);
     }
 
     #[test]
     fn a_session_has_one_stream_for_as_long_as_it_is_known() {
         let (listeners, heard) = (Listeners::default(), Heard::default());
-        let session = || Subscription(Whom::Session("s".to_owned()));
+        let session = || Subscription {
+            whom: Whom::Session("s".to_owned()),
+            until: None,
+        };
         listeners.join(session(), Arc::new(heard.clone()));
         listeners.join(session(), Arc::new(heard.clone()));
         assert!(listeners.has_session("s") && !listeners.has_session("t"));
         let mut state = ClientState::default();
         state.subscribe("c:d").unwrap();
-        listeners.tell(&all(), &|_, ask| Some(ask(&state)));
+        listeners.tell(&all(), NOW, &|_, ask| Some(ask(&state)));
         let methods: Vec<_> = heard.take().iter().map(|it| it["method"].clone()).collect();
         let lists = ["tools", "prompts", "resources"];
         let mut expected: Vec<_> = lists
@@ -425,8 +449,26 @@ mod tests {
             .into();
         expected.push(json!("notifications/resources/updated"));
         assert_eq!(methods, expected);
-        listeners.tell(&Changes::default(), &|_, _| None);
+        listeners.tell(&Changes::default(), NOW, &|_, _| None);
         assert!(!listeners.has_session("s"));
+    }
+
+    #[test]
+    fn a_subscription_ends_with_the_token_that_let_it_in() {
+        let (listeners, heard) = (Listeners::default(), Heard::default());
+        let subscription = Subscription {
+            until: Some(NOW + Duration::from_secs(1)),
+            ..listen("7", json!({"toolsListChanged": true}))
+        };
+        listeners.join(subscription, Arc::new(heard.clone()));
+        heard.take();
+        listeners.tell(&all(), NOW, &|_, _| None);
+        assert_eq!(heard.take().len(), 1);
+        listeners.tell(&all(), NOW + Duration::from_secs(1), &|_, _| None);
+        let last = heard.take();
+        assert_eq!((last.len(), &last[0]["id"]), (1, &json!(7)));
+        listeners.tell(&all(), NOW, &|_, _| None);
+        assert_eq!(heard.take(), [json!(null); 0]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::auth::Denied;
+use crate::auth::{Caller, Denied};
 use crate::domain::principal::Principal;
 use crate::domain::run::Cancel;
 use crate::tools::Tools;
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// Ends a session.
+    /// Ends a session, and what it has under way.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -133,6 +133,7 @@ impl Server {
         let sessions = self.sessions.as_ref().ok_or(UnknownSession)?;
         let ended = sessions.end(id, principal, SystemTime::now())?;
         self.listeners.end_session(&ended.id);
+        self.in_flight.cancel_all(&ended.id);
         Ok(())
     }
 
@@ -143,17 +144,20 @@ impl Server {
     pub fn session_stream(
         &self,
         id: Option<&str>,
-        principal: &Principal,
+        caller: &Caller,
     ) -> Result<Subscription, NoStream> {
         let (Some(sessions), Some(id)) = (&self.sessions, id) else {
             return Err(NoStream::NoSession);
         };
-        let session = sessions.find(id, principal, SystemTime::now());
+        let session = sessions.find(id, caller.principal(), SystemTime::now());
         let session = session.map_err(|UnknownSession| NoStream::Unknown)?;
         if self.listeners.has_session(&session.id) {
             return Err(NoStream::Taken);
         }
-        Ok(Subscription(Whom::Session(session.id)))
+        Ok(Subscription {
+            whom: Whom::Session(session.id),
+            until: caller.expires(),
+        })
     }
 
     /// Tells one of changes by its stream, from now on and until either end of it goes.

@@ -45,7 +45,11 @@ impl Server {
                     // A cancellation took effect when the line was taken.
                     Note::Said(INITIALIZED, _) if pipe.settled().is_some() => {
                         let outlet = pipe.shared_outlet();
-                        self.listeners.join(Subscription(Whom::Pipe), outlet);
+                        let subscription = Subscription {
+                            whom: Whom::Pipe,
+                            until: None,
+                        };
+                        self.listeners.join(subscription, outlet);
                     }
                     Note::Said(..) => {}
                     Note::Answered(response) => self.take_answer(pipe::CLIENT, response),
@@ -80,7 +84,12 @@ impl Server {
     }
 
     /// `subscriptions/listen`.
-    pub(super) fn listen(&self, request: &Request<'_>, transport: Transport<'_>) -> Reply {
+    pub(super) fn listen(
+        &self,
+        request: &Request<'_>,
+        transport: Transport<'_>,
+        context: &CallContext<'_>,
+    ) -> Reply {
         #[derive(Deserialize)]
         struct Params {
             notifications: Filter,
@@ -90,11 +99,14 @@ impl Server {
         let id = id.ok_or_else(|| RpcError::new(code::INVALID_REQUEST, "the id cannot be read"));
         match honoured.and_then(|filter| Ok((filter, id?))) {
             Err(error) => answered(error_text(Some(request.id), &error), Verdict::Answered),
-            Ok((filter, id)) => Reply::Stream(Subscription(Whom::Request {
-                id,
-                filter,
-                is_piped: matches!(transport, Transport::Stdio { .. }),
-            })),
+            Ok((filter, id)) => Reply::Stream(Subscription {
+                whom: Whom::Request {
+                    id,
+                    filter,
+                    is_piped: matches!(transport, Transport::Stdio { .. }),
+                },
+                until: context.caller.expires(),
+            }),
         }
     }
 

@@ -47,14 +47,16 @@ pub(super) fn start(parts: Parts) -> io::Result<Notifier> {
                 if let Some(sessions) = &parts.sessions {
                     sessions.free_idle(SystemTime::now());
                 }
-                parts.listeners.tell(&changes, &|whom, ask| match whom {
-                    Whom::Session(id) => parts.sessions.as_ref()?.peek(id, ask),
-                    Whom::Pipe => parts
-                        .pipe
-                        .as_ref()
-                        .map(|pipe| pipe.with_state(|state| ask(state))),
-                    Whom::Request { .. } => None,
-                });
+                parts
+                    .listeners
+                    .tell(&changes, SystemTime::now(), &|whom, ask| match whom {
+                        Whom::Session(id) => parts.sessions.as_ref()?.peek(id, ask),
+                        Whom::Pipe => parts
+                            .pipe
+                            .as_ref()
+                            .map(|pipe| pipe.with_state(|state| ask(state))),
+                        Whom::Request { .. } => None,
+                    });
                 if newest.generation() != seen.generation() {
                     std::thread::sleep(PAUSE);
                 }

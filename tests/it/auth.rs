@@ -12,7 +12,7 @@ use crate::support::http::{ACCEPT, Connection, JSON, Reply, call_body, failure};
 use crate::support::idp::{Idp, make_certificates};
 use crate::support::server::{Folder, Server, run, stderr, stdout};
 
-const AUDIENCE: &str = "https://mcp.example/mcp";
+pub(crate) const AUDIENCE: &str = "https://mcp.example/mcp";
 const ADMIN_TOKEN: &str = "correct-horse-battery";
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 
@@ -29,7 +29,7 @@ fn settings<'a>(idp: &'a Idp, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a 
 }
 
 /// A server that has the provider's keys.
-fn start(idp: &Idp, more: &[(&str, &str)]) -> Server {
+pub(crate) fn start(idp: &Idp, more: &[(&str, &str)]) -> Server {
     let server = Server::start(&settings(idp, more));
     await_keys(&server);
     server

@@ -157,6 +157,12 @@ fn logs_and_progress_come_before_the_result_in_both_eras() {
     assert_eq!(refused.json()["error"]["code"], -32602);
     await_that("no open streams", || server.metric(OPEN) == 0.0);
     assert_eq!(server.metric("dynamic_mcp_http_streams_total"), 3.0);
+    let counted = |status: &str| {
+        server.metric(&format!(
+            "dynamic_mcp_http_requests_total{{route=\"mcp\",status=\"{status}\"}}"
+        ))
+    };
+    assert_eq!((counted("204"), counted("200") > 5.0), (0.0, true));
 }
 
 #[test]
@@ -264,6 +270,28 @@ fn a_cancelled_call_of_a_session_ends_its_stream() {
         last["result"]["structuredContent"]["error"]["kind"],
         "cancelled"
     );
+}
+
+#[test]
+fn the_end_of_a_session_ends_its_calls_and_nobody_else_s() {
+    let server = Server::start(&[]);
+    let (session, other) = (begin(&server, json!({})), begin(&server, json!({})));
+    let mut events = call_in(&server, &session, ENDLESS);
+    let mut theirs = call_in(&server, &other, ENDLESS);
+    events.expect("notifications/progress");
+    theirs.expect("notifications/progress");
+    let fields = [("Mcp-Session-Id", session.as_str())];
+    let ended = server.connect().exchange("DELETE", "/mcp", &fields, b"");
+    assert_eq!(ended.status, 200);
+    let last = events.rest().pop().unwrap();
+    assert_eq!(
+        last["result"]["structuredContent"]["error"]["kind"],
+        "cancelled"
+    );
+    assert_eq!(server.metric(OPEN), 1.0);
+    let fields = [("Mcp-Session-Id", other.as_str())];
+    server.connect().exchange("DELETE", "/mcp", &fields, b"");
+    assert_eq!(theirs.rest().len(), 1);
 }
 
 #[test]

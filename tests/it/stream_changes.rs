@@ -1,13 +1,17 @@
 //! Clients that hear of changes: subscriptions of the stateless era, the one stream of a session,
 //! the client of a pipe; wherever the change was made.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
+use crate::auth::{self, AUDIENCE};
 use crate::postgres_servers::Settings;
 use crate::stream_calls::{ask, begin};
 use crate::support::engine::await_that;
 use crate::support::events::Events;
 use crate::support::http::JSON;
+use crate::support::idp::Idp;
 use crate::support::pipe::{Home, MODERN_META, Pipe};
 use crate::support::postgres::{Cluster, fresh_schema};
 use crate::support::server::{Folder, Server};
@@ -19,17 +23,22 @@ const BOTH: (&str, &str) = ("Accept", "application/json, text/event-stream");
 
 /// Sends a `subscriptions/listen`.
 pub(crate) fn try_listen(server: &Server, id: &Value, filter: &Value) -> Events {
+    listen_with(server, &[], id, filter)
+}
+
+fn listen_with(server: &Server, more: &[(&str, &str)], id: &Value, filter: &Value) -> Events {
     let meta: Value = serde_json::from_str(&format!("{{{MODERN_META}}}")).unwrap();
     let params = json!({"notifications": filter, "_meta": meta["_meta"]});
     let body = json!({
         "jsonrpc": "2.0", "id": id, "method": "subscriptions/listen", "params": params,
     });
-    let fields = [
+    let usual = [
         JSON,
         BOTH,
         ("MCP-Protocol-Version", "2026-07-28"),
         ("Mcp-Method", "subscriptions/listen"),
     ];
+    let fields: Vec<_> = usual.iter().chain(more).copied().collect();
     Events::open(server.address, "POST", &fields, &body.to_string())
 }
 
@@ -145,6 +154,32 @@ fn a_session_has_one_stream_until_it_ends() {
     assert_eq!(get(&[id]), 406);
     let modern = ("MCP-Protocol-Version", "2026-07-28");
     assert_eq!(get(&[id, modern, ("Accept", "text/event-stream")]), 405);
+}
+
+#[test]
+fn a_subscription_ends_when_its_token_is_not_accepted_any_more() {
+    let mut idp = Idp::start();
+    let server = auth::start(&idp, &[]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    // Clocks may differ by 60 s: this one is accepted for some seconds.
+    let claims = json!({
+        "iss": idp.issuer, "sub": "alice", "aud": AUDIENCE, "exp": now.as_secs() - 54,
+    });
+    let order = json!({"do": "sign", "header": {}, "claims": claims});
+    let token = idp.act(&order)["token"].as_str().unwrap().to_owned();
+    let authorization = format!("Bearer {token}");
+    let fields = [("Authorization", authorization.as_str())];
+    let filter = json!({"toolsListChanged": true});
+    let mut events = listen_with(&server, &fields, &json!(1), &filter);
+    events.assert_is_stream();
+    events.expect("notifications/subscriptions/acknowledged");
+    assert_eq!(events.next().unwrap()["result"]["resultType"], "complete");
+    assert_eq!(events.next(), None);
+    assert_eq!(
+        listen_with(&server, &fields, &json!(1), &filter).status,
+        401
+    );
+    assert_eq!(try_listen(&server, &json!(1), &filter).status, 401);
 }
 
 #[test]
@@ -270,12 +305,63 @@ fn the_client_of_a_pipe_hears_of_changes_in_either_era() {
 }
 
 #[test]
+fn changes_of_prompts_and_resources_are_told_too() {
+    let server = Server::start(&[]);
+    let session = begin(&server, json!({}));
+    let uri = "notes://one";
+    ask(
+        &server,
+        &session,
+        "resources/subscribe",
+        json!({"uri": uri}),
+    );
+    let filter = json!({
+        "promptsListChanged": true, "resourcesListChanged": true,
+        "resourceSubscriptions": [uri],
+    });
+    let mut heard = [
+        listen(&server, &json!(1), &filter, &filter),
+        get(&server, &session),
+    ];
+    let prompt = json!({
+        "name": "say.hello", "description": "d",
+        "messages": [{"role": "user", "content": {"type": "text", "text": "hello"}}],
+    });
+    let resource = json!({"name": "notes.one", "uri": uri, "text": "a"});
+    let patch = json!({"name": "notes.one", "patch": {"text": "b"}});
+    let acts = [
+        ("dynamic.prompt.create", json!({"prompt": prompt})),
+        ("dynamic.resource.create", json!({"resource": resource})),
+        ("dynamic.resource.update", patch),
+    ];
+    let told = [
+        vec!["notifications/prompts/list_changed"],
+        vec![
+            "notifications/resources/list_changed",
+            "notifications/resources/updated",
+        ],
+        vec!["notifications/resources/updated"],
+    ];
+    for ((act, arguments), told) in acts.into_iter().zip(told) {
+        let result = server.call(act, arguments);
+        assert_eq!(result.get("isError"), None, "{result}");
+        for events in &mut heard {
+            for method in &told {
+                let params = events.expect(method);
+                let about = params.get("uri");
+                assert_eq!(about.is_some(), method.ends_with("/updated"), "{params}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_declared_is_so() {
     let server = Server::start(&[]);
     let declared = json!({
         "tools": {"listChanged": true},
-        "resources": {"subscribe": true, "listChanged": true},
         "prompts": {"listChanged": true},
+        "resources": {"subscribe": true, "listChanged": true},
         "completions": {},
         "logging": {},
     });
