@@ -32,6 +32,7 @@ mod made;
 mod ops;
 mod panic_fence;
 mod postgres;
+mod postgres_entries;
 mod postgres_faults;
 mod postgres_identity;
 mod postgres_outages;
