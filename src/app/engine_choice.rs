@@ -78,7 +78,7 @@ pub(super) fn start_engine(
 }
 
 /// A daemon that does not answer yet is not asked again: it refuses each container by name.
-fn check_runtime(daemon: &Daemon, runtime: &str) -> Result<(), StartError> {
+pub(super) fn check_runtime(daemon: &Daemon, runtime: &str) -> Result<(), StartError> {
     match daemon.runtimes(Deadline::after(CHECK_TIMEOUT)) {
         Ok(known) if !known.iter().any(|name| name == runtime) => Err(StartError::Runtime {
             asked: runtime.to_owned(),
@@ -107,7 +107,10 @@ fn dependency_settings(
 /// A jail is kept to whole processors: parts of one round up.
 const NANO_CPUS: u64 = 1_000_000_000;
 
-fn start_jail(config: &EngineConfig, search_path: &OsStr) -> Result<JailEngine, JailRefusal> {
+pub(super) fn start_jail(
+    config: &EngineConfig,
+    search_path: &OsStr,
+) -> Result<JailEngine, JailRefusal> {
     let default_image = config.allowed_images.first().cloned();
     JailEngine::start(JailSettings {
         launcher: PathBuf::from("/proc/self/exe"),

@@ -1,6 +1,7 @@
 //! The only wiring: builds every service from the settings, in order, and ends them in order.
 
 mod audit_log;
+mod doctor;
 mod engine_choice;
 mod import;
 mod late_engine;
@@ -30,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 use crate::tools::{ToolSettings, Tools};
 
+pub use doctor::{Finding, Verdict, examine};
 pub use engine_choice::Surroundings;
 pub use import::import_records;
 pub use over_stdio::StdioApp;

@@ -33,6 +33,42 @@ pub fn rfc3339_at(time: SystemTime, offset_seconds: i32) -> String {
     )
 }
 
+/// The moment that an RFC 3339 text names, to the second.
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let mark = |at: usize, mark: &str| text.get(at..=at) == Some(mark);
+    if !(mark(4, "-") && mark(7, "-") && mark(13, ":") && mark(16, ":")) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if !(1970..=9999).contains(&year)
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+    {
+        return None;
+    }
+    let (days, seconds) = (days_from_civil(year, month, day), second.min(60));
+    let local = i64::try_from(((days * 24 + hour) * 60 + minute) * 60 + seconds).ok()?;
+    let zone = text
+        .get(19..)?
+        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let ahead = match zone.get(..1)? {
+        "Z" | "z" => 0,
+        sign @ ("+" | "-") => {
+            let hours = zone.get(1..3)?.parse::<i64>().ok()?;
+            let minutes = zone.get(4..6)?.parse::<i64>().ok()?;
+            let seconds = (hours * 60 + minutes) * 60;
+            if sign == "-" { -seconds } else { seconds }
+        }
+        _ => return None,
+    };
+    let seconds = u64::try_from(local.checked_sub(ahead)?).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
 fn rfc3339_millis(millis: u64) -> String {
     let seconds = millis / 1000;
     let (year, month, day) = civil_from_days(seconds / 86_400);
@@ -105,6 +141,30 @@ pub(super) fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_moments() {
+        let check = |text: &str, seconds: Option<u64>| {
+            let expected = seconds.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(parse_rfc3339(text), expected, "{text}");
+        };
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2026-07-28T09:30:00.123456789Z", Some(1_785_231_000));
+        check("2026-07-28T11:30:00+02:00", Some(1_785_231_000));
+        check("2026-07-28T04:00:00.5-05:30", Some(1_785_231_000));
+        check("2024-02-29T12:00:00Z", Some(1_709_208_000));
+        for text in [
+            "",
+            "2026",
+            "2026-07-28T09:30:00",
+            "1969-12-31T00:00:00Z",
+            "ä026-07-28T",
+        ] {
+            check(text, None);
+        }
+        check("9999-99-99T99:99:99Z", None);
+        check("1970-01-01T00:00:00+01:00", None);
+    }
 
     #[test]
     fn dates_around_leap_days_and_centuries() {

@@ -102,6 +102,19 @@ pub fn has_no_reader(pipe: BorrowedFd<'_>) -> bool {
     found > 0 && polled.revents & (libc::POLLERR | libc::POLLHUP) != 0
 }
 
+/// Whether this process may write to `path`, a file or a folder, by its mode and where it lies.
+///
+/// # Errors
+/// As the kernel says: not permitted, a read-only file system, nothing there.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` ends in NUL and outlives the call.
+    match unsafe { libc::access(path.as_ptr(), libc::W_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// What a file system has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
@@ -152,6 +165,15 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn what_may_be_written() {
+        may_write(&std::env::temp_dir()).unwrap();
+        let missing = may_write(Path::new("/no/such/folder")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert!(may_write(Path::new("/proc/self/status")).is_ok());
+        assert!(may_write(Path::new("a\0b")).is_err());
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Command::ToolsImport, "tools import", "FILE [replace]", (1, 2),
         "add a file's tools, all or none; replace: also where others have their names"),
     row(Command::Migrate, "migrate", "", (0, 0), "bring the database's schema up to date"),
-    row(Command::Doctor, "doctor", "", (0, 0), "check what the server needs").later(),
+    row(Command::Doctor, "doctor", "", (0, 0), "check what the server needs, change nothing"),
     row(Command::Verify, "verify", "", (0, MAX_FILES), "check a registry's tools").later(),
     row(Command::Record, "record", "", (0, MAX_FILES), "record a client's session").later(),
     row(Command::AuditVerify, "audit verify", "FILE… [--head HASH]", (1, MAX_FILES),
@@ -424,7 +424,7 @@ mod tests {
             &["serve", "x"],
             "serve: wrong arguments; usage: dynamic-mcp serve",
         );
-        check(&["doctor"], "doctor: not available yet: this command");
+        check(&["verify"], "verify: not available yet: this command");
         check(
             &["audit", "verify"],
             "audit verify: wrong arguments; usage: dynamic-mcp audit verify FILE… [--head HASH]",

@@ -6,6 +6,7 @@ mod audit;
 mod call;
 mod client;
 pub mod config;
+mod doctor;
 mod healthcheck;
 pub mod help;
 mod migrate;
@@ -35,15 +36,14 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return fail(2, &problems.to_string()),
     };
+    let surroundings = || Surroundings {
+        home: environment.home(),
+        search_path: environment.search_path(),
+    };
     let argument = |index: usize| invocation.arguments.get(index).map(String::as_str);
     match invocation.command {
-        Command::Serve => {
-            let surroundings = Surroundings {
-                home: environment.home(),
-                search_path: environment.search_path(),
-            };
-            serve::serve(loaded, surroundings)
-        }
+        Command::Serve => serve::serve(loaded, surroundings()),
+        Command::Doctor => doctor::doctor(&loaded, &surroundings()),
         Command::Config => print(&config::config_text(&loaded)),
         Command::AuditVerify => audit::verify(&invocation.arguments, invocation.head.as_deref()),
         Command::Healthcheck => healthcheck::healthcheck(&loaded.config),

@@ -33,7 +33,7 @@ pub use credentials::{BadCredential, CredentialFault, TlsFault};
 pub use error::DockerError;
 pub use exec::Command;
 pub use images::{Image, PullProgress};
-pub use system::DaemonInfo;
+pub use system::{DaemonHost, DaemonInfo};
 pub use version::ApiVersion;
 
 use connect::{Road, Socket};

@@ -14,6 +14,7 @@ const PAGE_BYTES: f64 = 4096.0;
 pub(super) fn metrics_text(shared: &Shared) -> String {
     let mut text = Exposition::default();
     shared.services.metrics.expose(&mut text);
+    expose_readiness(shared, &mut text);
     expose_workers(shared, &mut text);
     if let Some(counters) = shared.gate_counters.get() {
         expose_gate(counters, &mut text);
@@ -26,6 +27,18 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
     expose_sessions(shared, &mut text);
     expose_process(&mut text);
     text.finish()
+}
+
+/// As `/readyz` has it, for those who watch rather than route.
+fn expose_readiness(shared: &Shared, text: &mut Exposition) {
+    let checks = shared.services.readiness.checks();
+    let truth = |is_so: bool| f64::from(u8::from(is_so));
+    text.gauge("ready", "1 while /readyz says so.")
+        .sample(&[], truth(checks.iter().all(|check| check.ready)));
+    let mut family = text.gauge("readiness_check", "1 while this check of /readyz passes.");
+    for check in checks {
+        family.sample(&[("check", check.name)], truth(check.ready));
+    }
 }
 
 fn expose_workers(shared: &Shared, text: &mut Exposition) {

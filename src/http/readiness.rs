@@ -38,8 +38,8 @@ impl Readiness {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Whether all is well, and the body of the answer.
-    pub(super) fn report(&self) -> (bool, Value) {
+    /// What holds now: the last checks, and what is wrong beside them.
+    pub(super) fn checks(&self) -> Vec<ReadyCheck> {
         let last = self
             .last
             .lock()
@@ -70,6 +70,12 @@ impl Readiness {
                 detail,
             });
         }
+        checks
+    }
+
+    /// Whether all is well, and the body of the answer.
+    pub(super) fn report(&self) -> (bool, Value) {
+        let checks = self.checks();
         let ready = checks.iter().all(|check| check.ready);
         let shown: Map<String, Value> = checks
             .into_iter()

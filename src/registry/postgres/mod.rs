@@ -91,6 +91,19 @@ pub fn migrate(options: &PostgresStoreOptions) -> Result<Migrated, StoreError> {
     .map_err(unusable)
 }
 
+/// Looks whether a server with these options could start and work, once, and changes nothing.
+///
+/// # Errors
+/// `Unusable`, saying what is in the way.
+pub fn examine(options: &PostgresStoreOptions) -> Result<(), StoreError> {
+    let looking = PostgresStoreOptions {
+        read_only: true,
+        init_attempts: 1,
+        ..options.clone()
+    };
+    PostgresStore::open(looking)?.check(options.read_only)
+}
+
 /// Tries to connect as often as the options say.
 fn connect_patiently(
     database: &Database,
@@ -146,6 +159,40 @@ impl PostgresStore {
             shared,
             _listener: listener,
         })
+    }
+
+    /// Whether the database serves, for reads alone or for writes, too.
+    fn check(&self, read_only: bool) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let query = format!(
+            "SELECT generation, current_setting('transaction_read_only') = 'on', \
+             (SELECT bool_and(has_table_privilege(written, needed)) \
+             FROM unnest(ARRAY[$1, $2]) AS written, \
+             unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS needed) FROM {}",
+            shared.tables.state
+        );
+        let (standby, may_write) = shared
+            .bounded(HEALTH, |transaction| {
+                let tables = [&shared.tables.tools, &shared.tables.entries];
+                let tables = tables.map(|table| (table as _, Type::TEXT));
+                let row = transaction.query_typed_opt(&query, &tables)?;
+                let row = row.ok_or(Fault::NoTables)?;
+                Ok::<(bool, bool), Fault>((row.try_get(1)?, row.try_get(2)?))
+            })
+            .map_err(unusable)?;
+        if !read_only && standby {
+            return Err(unusable(Fault::ReadOnlyServer));
+        }
+        if !read_only && !may_write {
+            return Err(unusable(Fault::Forbidden));
+        }
+        let age = self.last_checked().elapsed();
+        if age > STALE {
+            let seconds = age.as_secs();
+            let reason = format!("changes of other replicas were not heard for {seconds} s");
+            return Err(StoreError::Unusable { reason });
+        }
+        Ok(())
     }
 
     /// Sessions that were ended in any replica, as far as it is heard.
@@ -210,36 +257,7 @@ impl ToolStore for PostgresStore {
     }
 
     fn health(&self) -> Result<(), StoreError> {
-        let shared = &self.shared;
-        let query = format!(
-            "SELECT generation, current_setting('transaction_read_only') = 'on', \
-             (SELECT bool_and(has_table_privilege(written, needed)) \
-             FROM unnest(ARRAY[$1, $2]) AS written, \
-             unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS needed) FROM {}",
-            shared.tables.state
-        );
-        let (standby, may_write) = shared
-            .bounded(HEALTH, |transaction| {
-                let tables = [&shared.tables.tools, &shared.tables.entries];
-                let tables = tables.map(|table| (table as _, Type::TEXT));
-                let row = transaction.query_typed_opt(&query, &tables)?;
-                let row = row.ok_or(Fault::NoTables)?;
-                Ok::<(bool, bool), Fault>((row.try_get(1)?, row.try_get(2)?))
-            })
-            .map_err(unusable)?;
-        if !shared.read_only && standby {
-            return Err(unusable(Fault::ReadOnlyServer));
-        }
-        if !shared.read_only && !may_write {
-            return Err(unusable(Fault::Forbidden));
-        }
-        let age = self.last_checked().elapsed();
-        if age > STALE {
-            let seconds = age.as_secs();
-            let reason = format!("changes of other replicas were not heard for {seconds} s");
-            return Err(StoreError::Unusable { reason });
-        }
-        Ok(())
+        self.check(self.shared.read_only)
     }
 
     fn database(&self) -> Option<DatabaseCounts> {

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod idp;
 pub(crate) mod jail;
 pub(crate) mod leaks;
+pub(crate) mod manifests;
 pub(crate) mod packages;
 pub(crate) mod pipe;
 pub(crate) mod postgres;
