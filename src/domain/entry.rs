@@ -61,6 +61,9 @@ pub trait Authored: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwne
     /// Its code, with all that running it needs; `None` for what stands there as it is.
     fn program(&self) -> Option<Program>;
 
+    /// Whether clients' lists show both alike.
+    fn is_listed_as(&self, other: &Self) -> bool;
+
     /// What it comes to: its code, or what stands there as it is.
     fn body(&self) -> &str;
 

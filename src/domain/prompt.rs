@@ -71,6 +71,12 @@ pub type Prompt = Entry<PromptDefinition>;
 impl Authored for PromptDefinition {
     const KIND: Kind = Kind::Prompt;
 
+    fn is_listed_as(&self, other: &Self) -> bool {
+        self.title == other.title
+            && self.description == other.description
+            && self.arguments == other.arguments
+    }
+
     fn broken(&self, max_timeout_ms: u64, max_dependencies: usize) -> Vec<InvalidField> {
         let mut broken = Vec::new();
         check_words(

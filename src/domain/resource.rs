@@ -104,6 +104,14 @@ impl ResourceDefinition {
 impl Authored for ResourceDefinition {
     const KIND: Kind = Kind::Resource;
 
+    fn is_listed_as(&self, other: &Self) -> bool {
+        self.uri == other.uri
+            && self.uri_template == other.uri_template
+            && self.title == other.title
+            && self.description == other.description
+            && self.mime_type == other.mime_type
+    }
+
     fn broken(&self, max_timeout_ms: u64, max_dependencies: usize) -> Vec<InvalidField> {
         let mut broken = Vec::new();
         self.check_address(&mut broken);

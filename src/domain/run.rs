@@ -51,6 +51,10 @@ pub struct Ended {
 
 /// What running code says before it ends.
 pub trait Observer {
+    /// Whether what the code prints with `console` is to be told as logs too.
+    fn wants_console(&self) -> bool {
+        false
+    }
     /// `ctx.log(level, data)`.
     fn log(&mut self, level: &str, data: &JsonText);
     /// `ctx.progress(done, total?, message?)`.

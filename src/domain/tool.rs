@@ -53,6 +53,15 @@ pub type Tool = Entry<Definition>;
 impl Authored for Definition {
     const KIND: Kind = Kind::Tool;
 
+    fn is_listed_as(&self, other: &Self) -> bool {
+        self.enabled == other.enabled
+            && self.title == other.title
+            && self.description == other.description
+            && self.input_schema == other.input_schema
+            && self.output_schema == other.output_schema
+            && self.annotations == other.annotations
+    }
+
     fn broken(&self, max_timeout_ms: u64, max_dependencies: usize) -> Vec<InvalidField> {
         let mut broken = Vec::new();
         if let Some(title) = &self.title {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::calls::MAX_SHOWN_NAME;
+use super::calls::{MAX_SHOWN_NAME, Via};
 use super::classify::Era;
 use super::dispatch::read;
 use super::jsonrpc::{Request, RpcError};
@@ -13,7 +13,7 @@ use super::request_state::Bound;
 use super::{Server, wire};
 use crate::base::text::clip;
 use crate::domain::json::JsonText;
-use crate::tools::{CallContext, Client, NotRendered, Outcome, PromptArguments};
+use crate::tools::{CallContext, NotRendered, Outcome, PromptArguments};
 
 impl Server {
     pub(super) fn list_prompts(&self, request: &Request<'_>, era: Era) -> Result<String, RpcError> {
@@ -28,7 +28,7 @@ impl Server {
     pub(super) fn get_prompt(
         &self,
         request: &Request<'_>,
-        era: Era,
+        via: Via<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         #[derive(Deserialize)]
@@ -47,14 +47,8 @@ impl Server {
             name: &name,
             arguments: &arguments,
         };
-        let client = match era {
-            Era::Legacy => Client::MUTE,
-            Era::Modern => self.client(request, bound)?,
-        };
-        let context = &CallContext {
-            client: &client,
-            ..*context
-        };
+        let reached = self.reach(request, via, bound)?;
+        let context = &reached.within(context);
         let rendered =
             self.tools
                 .get_prompt(context, &name, &given)
@@ -64,7 +58,7 @@ impl Server {
                 })?;
         let image = rendered.image.as_ref();
         Ok(match &rendered.outcome {
-            Outcome::Done(prompt) => wire::prompt_result(prompt, image, era),
+            Outcome::Done(prompt) => wire::prompt_result(prompt, image, via.era),
             Outcome::Asked(asked) => self.input_required(bound, asked, image),
         })
     }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
+use super::calls::Via;
 use super::classify::Era;
 use super::dispatch::read;
 use super::jsonrpc::{Request, RpcError, code};
@@ -12,7 +13,7 @@ use super::rendered::not_rendered;
 use super::request_state::Bound;
 use super::{Server, wire};
 use crate::domain::json::JsonText;
-use crate::tools::{CallContext, Client, NotRendered, Outcome};
+use crate::tools::{CallContext, NotRendered, Outcome};
 
 /// Longer ones are told from others by nobody; they would only be echoed.
 const MAX_URI_BYTES: usize = 8192;
@@ -51,7 +52,7 @@ impl Server {
     pub(super) fn read_resource(
         &self,
         request: &Request<'_>,
-        era: Era,
+        via: Via<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         #[derive(Deserialize)]
@@ -63,30 +64,25 @@ impl Server {
             let message = format!("params.uri is longer than {MAX_URI_BYTES} bytes");
             return Err(RpcError::invalid_params(message));
         }
+        let nothing = JsonText::empty_object();
         let bound = Bound {
             principal: context.caller.principal(),
             method: &request.method,
             name: &uri,
-            arguments: &JsonText::empty_object(),
+            arguments: &nothing,
         };
-        let client = match era {
-            Era::Legacy => Client::MUTE,
-            Era::Modern => self.client(request, bound)?,
-        };
-        let context = &CallContext {
-            client: &client,
-            ..*context
-        };
+        let reached = self.reach(request, via, bound)?;
+        let context = &reached.within(context);
         let rendered = self
             .tools
             .read_resource(context, &uri)
             .map_err(|reason| match reason {
-                NotRendered::Unknown => unknown(&uri, era),
+                NotRendered::Unknown => unknown(&uri, via.era),
                 reason => not_rendered(reason, "resource"),
             })?;
         let image = rendered.image.as_ref();
         Ok(match rendered.outcome {
-            Outcome::Done(parts) => wire::list_result("contents", parts, None, era),
+            Outcome::Done(parts) => wire::list_result("contents", parts, None, via.era),
             Outcome::Asked(asked) => self.input_required(bound, &asked, image),
         })
     }

@@ -48,6 +48,16 @@ const META: Meta<'static> = Meta {
     image: None,
 };
 
+/// The tag of everything that belongs to a subscription.
+pub(super) const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The result of `subscriptions/listen`, which comes when the server ends it.
+pub(super) fn subscription_ended(id: &Value) -> String {
+    let info = "io.modelcontextprotocol/serverInfo";
+    let meta = json!({ info: SERVER_INFO, META_SUBSCRIPTION: id });
+    json!({ "resultType": "complete", "_meta": meta }).to_string()
+}
+
 /// Completes a result object for its era.
 pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
     if era == Era::Modern {

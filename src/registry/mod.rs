@@ -12,6 +12,7 @@ pub mod file;
 pub mod instance;
 mod key_file;
 mod members;
+mod news;
 pub mod postgres;
 mod record;
 mod shared_file;
@@ -32,6 +33,7 @@ use crate::domain::failure::FailureKind;
 use snapshot::Snapshot;
 
 pub use decide::{Change, Moment};
+pub use news::Changes;
 pub use record::{Key, Record, Stored};
 pub use writes::Writes;
 

@@ -180,7 +180,7 @@ impl Snapshot {
     }
 
     /// The next one, which holds just these.
-    fn anew(&self, records: &[Record]) -> Self {
+    pub(super) fn anew(&self, records: &[Record]) -> Self {
         let generation = self.generation + 1;
         Self {
             generation,

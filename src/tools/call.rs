@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::Tools;
 use super::answer::{INPUT_REQUIRED, OK, ToolAnswer};
-use super::asking::{Asked, Client, Round};
+use super::asking::{Asked, Asking, Client, Round, UNREACHABLE};
 use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::called::{Called, NotCalled};
 use super::catalog::Resolved;
+use super::contact::Contact;
 use super::schemas::{check_arguments, dynamic_arguments, shape_content, shape_value};
 use crate::audit::Action;
 use crate::auth::Caller;
@@ -38,6 +39,8 @@ pub struct CallContext<'a> {
     pub cancel: &'a Cancel,
     /// Whom running code may ask.
     pub client: &'a Client,
+    /// How it hears of the call before its end.
+    pub contact: &'a dyn Contact,
 }
 
 /// Code to be run for a caller.
@@ -207,9 +210,8 @@ impl Tools {
         self.execute(context, &execution, tool.definition.output_schema.as_ref())
     }
 
-    /// The stateless era has an error of its own for this. Clients of handshake revisions declared
-    /// theirs once, for a session that remembers nothing; and whatever they declared, there is no
-    /// stream yet on which to ask them: they are told so by a failure that people can read.
+    /// The stateless era has an error of its own for this. Others are told so by a failure that
+    /// people can read.
     fn refuse_incapable(
         &self,
         context: &CallContext<'_>,
@@ -219,15 +221,19 @@ impl Tools {
         let event = context.event(Action::Exec, tool.name.as_str());
         self.audit.deny(&event, "client_capability", None);
         let names: Vec<_> = required.iter().map(|one| one.as_str()).collect();
+        let asking = context.client.asking;
+        let why = match asking {
+            Asking::Never => UNREACHABLE,
+            Asking::Beside | Asking::ByRounds => "it did not declare that it can be",
+        };
         let failure = Failure::new(
             FailureKind::Policy,
             format!(
-                "this tool asks its caller ({}), which clients of protocol revisions before \
-                 2026-07-28 cannot be yet: use one of that revision",
+                "this tool asks its caller ({}), and this client cannot be asked: {why}",
                 names.join(", ")
             ),
         );
-        if context.client.capabilities.is_none() {
+        if asking != Asking::ByRounds {
             return Called::refused(CallKind::Dynamic, failure);
         }
         let reason = NotCalled::Incapable(required.clone());
@@ -330,7 +336,8 @@ impl Tools {
         let acquire = Deadline::after(self.settings.queue);
         let slot = self.enter(context, &execution.scope, acquire)?;
         let act = self.begin_run(context, execution)?;
-        let mut round = Round::new(context.client, &execution.asker);
+        let asker = &execution.asker;
+        let mut round = Round::new(context.client, context.contact, context.cancel, asker);
         let ended = match execution.sandbox {
             None => self.engine.run(job, acquire, context.cancel, &mut round),
             Some(sandbox) => {

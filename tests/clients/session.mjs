@@ -3,7 +3,9 @@
 
 const spelled = name => name.replace(/[.:]/g, '_');
 
-export async function session(client, tool, protocol) {
+// `heard` is what the client heard beside its calls, where it can: { logs, changes, wantLogs(),
+// callTool(params, options) }.
+export async function session(client, tool, protocol, heard) {
   const report = { protocol: protocol(), server: client.getServerVersion()?.name };
   const listed = async () => {
     const names = [];
@@ -53,6 +55,25 @@ export async function session(client, tool, protocol) {
     return [action, content.name];` });
   report.asked = asked.isError ? asked.content[0].text : asked.structuredContent?.result;
   Object.assign(report, await made(client, tool, (name, args) => call(own(report.names, name), args)));
+  if (heard) {
+    await heard.wantLogs();
+    report.progress = [];
+    // The SDK may lose what it reads together with the result, so that the result comes later.
+    await heard.callTool({
+      name: own(report.names, 'run_js_ephemeral'),
+      arguments: { code: `ctx.progress(1, 2); ctx.log('info', { half: 'way' }); console.error('%d', 7);
+        ctx.progress(2, 2, 'whole');
+        await new Promise(resolve => setTimeout(resolve, 200));` },
+      _meta: { 'io.modelcontextprotocol/logLevel': 'info' },
+    }, { onprogress: ({ progress, total }) => report.progress.push([progress, total]) });
+    report.logs = heard.logs;
+    // A stream for changes may open late; no change from now on is missed for good.
+    for (let enabled = false; heard.changes === 0; enabled = !enabled) {
+      await call(own(report.names, 'dynamic.tool.enable'), { name: tool, enabled });
+      await new Promise(resolve => setTimeout(resolve, 100));
+    }
+    report.changed = true;
+  }
   const deleted = await call(own(report.names, 'dynamic.tool.delete'), { name: tool });
   report.deleted = !deleted.isError;
   return report;

@@ -56,4 +56,8 @@ mod server_protocol;
 mod server_store;
 mod sessions;
 mod stdio;
+mod stream_asking;
+mod stream_calls;
+mod stream_changes;
+mod stream_load;
 mod support;

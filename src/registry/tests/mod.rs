@@ -71,7 +71,7 @@ pub(super) fn resource(text: &str, address: &str) -> Arc<Resource> {
     )
 }
 
-fn entry<D>(text: &str, definition: D) -> Arc<Entry<D>> {
+pub(super) fn entry<D>(text: &str, definition: D) -> Arc<Entry<D>> {
     Arc::new(Entry {
         name: name(text),
         definition,

@@ -10,9 +10,31 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from mcp import ClientSession, McpError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
-from mcp.types import PromptReference
+from mcp.types import (
+    ElicitResult, PromptReference, ServerNotification, ToolListChangedNotification)
 from pydantic import AnyUrl
 from session import session
+
+
+class Heard:
+    logs, changes = [], 0
+
+    async def log(self, params):
+        self.logs.append([params.level, params.data])
+
+    async def note(self, message):
+        if isinstance(message, ServerNotification):
+            self.changes += isinstance(message.root, ToolListChangedNotification)
+
+    async def want_logs(self):
+        await self.client.set_logging_level("info")
+
+    async def call(self, name, arguments, progress):
+        return await self.client.call_tool(name, arguments, progress_callback=progress)
+
+
+async def answer(context, params):
+    return ElicitResult(action="accept", content={"name": "Ada"})
 
 
 async def main():
@@ -22,7 +44,11 @@ async def main():
     else:
         transport = stdio_client(
             StdioServerParameters(command=target, args=rest, env=dict(os.environ)))
-    async with transport as streams, ClientSession(streams[0], streams[1]) as client:
+    heard = Heard()
+    async with transport as streams, ClientSession(
+            streams[0], streams[1], elicitation_callback=answer, logging_callback=heard.log,
+            message_handler=heard.note) as client:
+        heard.client = client
         agreed = await client.initialize()
 
         async def names():
@@ -59,7 +85,7 @@ async def main():
                 "completed": completed.completion.values,
             }
 
-        report = await session(tool, names, call, made, McpError)
+        report = await session(tool, names, call, made, McpError, heard)
         report |= {"protocol": agreed.protocolVersion, "server": agreed.serverInfo.name}
         print(json.dumps(report))
 
