@@ -274,7 +274,9 @@ fn what_is_declared_is_so() {
     let server = Server::start(&[]);
     let declared = json!({
         "tools": {"listChanged": true},
-        "resources": {"subscribe": true, "listChanged": false},
+        "resources": {"subscribe": true, "listChanged": true},
+        "prompts": {"listChanged": true},
+        "completions": {},
         "logging": {},
     });
     let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
