@@ -1,5 +1,5 @@
-//! dynamic-mcp: an MCP server whose tools are made while it runs, each call in a hardened
-//! single-use container.
+//! dynamic-mcp: an MCP server whose tools, prompts and resources are made while it runs, each call
+//! in a hardened single-use container.
 //!
 //! # The house
 //!
@@ -11,17 +11,17 @@
 //! | [`stdio`] | the other transport, into the same dispatch |
 //! | [`gate`] | the public TCP sockets: limits, deadlines, relay inwards; one thread |
 //! | [`mcp`] | the protocol, knowing no HTTP and no Docker: messages in, replies out |
-//! | [`tools`] | which tools there are, and what calling one means |
+//! | [`tools`] | which tools, prompts, resources there are, and what calling or reading one means |
 //! | [`engine`] | confined runs: what a container is, the runner inside, nothing left behind |
 //! | [`docker`] | the Engine API by hand |
-//! | [`registry`] | where tools are kept; live instances |
+//! | [`registry`] | where what is made at run time is kept; live instances |
 //! | [`auth`] | who a caller is and what it may do |
 //! | [`audit`] | the log of acts: what is written, its chain, its proof |
 //! | [`guard`] | how many runs at once, how often |
 //! | [`schema`] | JSON Schema 2020-12 |
 //! | [`config`] | one table of settings, what was given, the typed result |
 //! | [`metrics`] | counts and their text |
-//! | [`domain`] | plain types: tool, image, run, failure |
+//! | [`domain`] | plain types: tool, prompt, resource, image, run, failure |
 //! | [`base`] | what std lacks |
 //!
 //! Imports point one way: `cli → app → http, stdio → gate → mcp → tools → engine → docker,
@@ -51,11 +51,12 @@
 //!
 //! *Run*: one execution of an author's code. *One-shot*: its throw-away container. *Checker*: a
 //! container that compiles code and never runs it. *Cell*: a confined process that the runner
-//! speaks from. *Registry*: where tools are kept; Docker's is an *image registry*. *Engine*: what
-//! runs code; the other side of its socket is the *daemon*. *Instance*: one running server.
-//! *Principal*: who is asking. *Round*: one run of a call whose code asks its client; the next one
-//! has the answers. *Stream*: an answer of events that stays open; *listener*: who hears of changes
-//! by one.
+//! speaks from. *Entry*: a tool, prompt or resource that was made at run time. *Body*: its code, or
+//! what stands there in its place. *Registry*: where entries are kept; Docker's is an *image
+//! registry*. *Engine*: what runs code; the other side of its socket is the *daemon*. *Instance*:
+//! one running server. *Principal*: who is asking. *Round*: one run of a call whose code asks its
+//! client; the next one has the answers. *Stream*: an answer of events that stays open; *listener*:
+//! who hears of changes by one.
 
 pub mod app;
 pub mod audit;

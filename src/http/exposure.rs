@@ -172,6 +172,10 @@ fn expose_registry(shared: &Shared, text: &mut Exposition) {
     let age = shared.services.store.last_checked().elapsed();
     text.gauge("registry_tools", "Dynamic tools, disabled ones too.")
         .sample(&[], snapshot.tools().len() as f64);
+    text.gauge("registry_prompts", "Dynamic prompts.")
+        .sample(&[], snapshot.prompts().len() as f64);
+    text.gauge("registry_resources", "Dynamic resources and templates.")
+        .sample(&[], snapshot.resources().len() as f64);
     text.gauge(
         "registry_generation",
         "Changes of the registry that this process has seen.",

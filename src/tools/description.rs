@@ -20,7 +20,8 @@ pub(super) fn in_style(style: NameStyle, text: &str) -> Cow<'_, str> {
 pub(super) const INSTRUCTIONS: &str = "\
 This server lets you make tools while it runs. dynamic.tool.create stores a tool; it can be called at \
 once, under its own name or, where your client does not refresh its list, by dynamic.tool.call. \
-run_js_ephemeral runs code once without storing it. Each call runs in its own sandbox: nothing is kept \
+run_js_ephemeral runs code once without storing it. dynamic.prompt.create and dynamic.resource.create \
+make prompts and resources, as they stand there or by code. Each call runs in its own sandbox: nothing is kept \
 between calls, there is no network, files can be written in /workspace and /tmp only.\n\n\
 The code is the body of `async function run(args, ctx)` on Node.js 20 or newer: use `return`, `await` \
 and `require` or `await import()`; static import/export is not possible. Return a JSON value. Throw an \

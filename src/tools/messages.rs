@@ -6,6 +6,17 @@ use serde_json::{Value, json};
 use super::content::check_block;
 use super::substitution::{TooLarge, Values};
 
+/// Fields of messages and content blocks that are no text: their values are checked ones, or names.
+const FIXED: [&str; 7] = [
+    "role",
+    "type",
+    "data",
+    "blob",
+    "mimeType",
+    "annotations",
+    "_meta",
+];
+
 /// Most messages of one prompt.
 pub(super) const MAX_MESSAGES: usize = 256;
 
@@ -65,10 +76,7 @@ pub(super) fn substitute(messages: &mut Value, values: &mut Values<'_>) -> Resul
         }
         Value::Object(fields) => {
             for (name, field) in fields {
-                if !matches!(
-                    name.as_str(),
-                    "role" | "type" | "data" | "blob" | "mimeType"
-                ) {
+                if !FIXED.contains(&name.as_str()) {
                     substitute(field, values)?;
                 }
             }
@@ -112,7 +120,9 @@ mod tests {
 
     #[test]
     fn values_stand_in_texts_alone() {
-        let image = json!({ "type": "image", "data": "{{a}}", "mimeType": "{{a}}" });
+        let audience = json!({ "audience": ["{{a}}"] });
+        let image = json!({ "type": "image", "data": "{{a}}", "mimeType": "{{a}}",
+            "annotations": audience });
         let link = json!({ "type": "resource_link", "uri": "x:{{a}}", "name": "{{a}}" });
         let given = json!([
             { "role": "user", "content": "say {{a}}", "other": 1 },

@@ -374,6 +374,64 @@ fn resources_and_templates_are_read_in_both_eras() {
 }
 
 #[test]
+fn long_lists_come_in_pages_and_long_answers_have_an_end() {
+    let folder = Folder::new();
+    let entry = |name: String, more: Value| {
+        let mut entry = json!({ "name": name, "revision": 1,
+            "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z" });
+        let Value::Object(more) = more else {
+            panic!("{more}")
+        };
+        entry.as_object_mut().unwrap().extend(more);
+        entry
+    };
+    let numbers = || (0..1001).map(|one| format!("n{one:04}"));
+    let prompts: Vec<_> = numbers()
+        .map(|name| entry(name, json!({ "messages": [] })))
+        .chain([entry(
+            "zzz".to_owned(),
+            json!({ "arguments": [{ "name": "a" }], "messages": [{ "role": "user",
+                "content": "{{a}}".repeat(1000) }] }),
+        )])
+        .collect();
+    let resources: Vec<_> = numbers()
+        .map(|name| {
+            entry(
+                name.clone(),
+                json!({ "uri": format!("x:{name}"), "text": "" }),
+            )
+        })
+        .collect();
+    let document = json!({ "version": 1, "tools": [], "prompts": prompts, "resources": resources });
+    fs::create_dir_all(folder.store().parent().unwrap()).unwrap();
+    fs::write(folder.store(), document.to_string()).unwrap();
+    let server = Server::start_in(&folder, &[]);
+    for era in ERAS {
+        for (what, count) in [("prompts", 1002), ("resources", 1001)] {
+            let method = format!("{what}/list");
+            let first = result(&server, era, &method, &json!({}));
+            assert_eq!(first[what].as_array().unwrap().len(), 1000);
+            let cursor = json!({ "cursor": first["nextCursor"] });
+            let rest = result(&server, era, &method, &cursor);
+            assert_eq!(rest[what].as_array().unwrap().len(), count - 1000);
+            assert_eq!(rest.get("nextCursor"), None);
+        }
+        let get = |bytes: usize| json!({ "name": "zzz", "arguments": { "a": "x".repeat(bytes) } });
+        let got = result(&server, era, "prompts/get", &get(4000));
+        assert_eq!(
+            got["messages"][0]["content"]["text"]
+                .as_str()
+                .unwrap()
+                .len(),
+            4_000_000
+        );
+        let (code, message) = error(&server, era, "prompts/get", &get(5000));
+        assert_eq!(code, -32602);
+        assert!(message.contains("larger than 4194304 bytes"), "{message}");
+    }
+}
+
+#[test]
 fn code_makes_prompts_and_resources() {
     let server = Server::start(&[("MCP_AUDIT_ENABLED", "true")]);
     let code = "const [a] = [args.a ?? 'none']; return { description: 'made', messages: [

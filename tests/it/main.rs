@@ -37,6 +37,7 @@ mod monitoring;
 mod ops;
 mod panic_fence;
 mod postgres;
+mod postgres_entries;
 mod postgres_faults;
 mod postgres_identity;
 mod postgres_outages;

@@ -304,7 +304,7 @@ fn a_lock_held_by_others_is_busy_and_reads_go_on() {
 }
 
 /// A role without any privilege.
-fn make_role(cluster: &Cluster) -> String {
+pub(crate) fn make_role(cluster: &Cluster) -> String {
     let role = format!("r_{}", dynamic_mcp::base::ids::random_hex());
     let sql = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'");
     cluster.admin().batch_execute(&sql).unwrap();

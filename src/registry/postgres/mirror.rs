@@ -221,18 +221,31 @@ impl Shown {
     /// shown any more: then somebody has read what is committed, or will.
     pub(super) fn show_write(&self, base: &Marker, written: &Written, changed_at: i64) {
         let mut newest = self.locked();
-        if newest.marker != *base {
+        // Where no statement ran, no trigger did: the state is the one before.
+        if newest.marker != *base || written.statements == 0 {
             return;
         }
         Arc::make_mut(&mut newest).take_in(written, changed_at);
-        if !written.change.is_empty() {
-            let before = self.published.current();
-            self.published.publish_change(&written.change);
-            warn_of_names(&written.change.put, &before, &self.published.current());
-        }
+        let before = self.published.current();
+        self.published.publish_change(&written.change);
+        warn_of_names(&written.change.put, &before, &self.published.current());
     }
 
     fn locked(&self) -> MutexGuard<'_, Arc<Mirror>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_of_nothing_is_no_other_state_of_the_database() {
+        let shown = Shown::default();
+        let before = shown.newest().marker.clone();
+        shown.show_write(&before, &Written::default(), 7);
+        assert_eq!(shown.newest().marker, before);
+        assert_eq!(shown.snapshot().generation(), 0);
     }
 }
