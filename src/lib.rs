@@ -33,7 +33,8 @@
 //! [`gate`] accepts, checks and wholly buffers the request → an [`http`] worker checks origin, host
 //! and media types → [`mcp`] reads the message, finds its era and method → [`tools`] resolves the
 //! tool, validates the arguments, asks [`auth`] and [`guard`] → [`engine`] makes a container, sends
-//! the job, hears the result, destroys the container → the answer goes back the same way.
+//! the job, hears the result, destroys the container → the answer goes back the same way. What
+//! the code says before goes up as it comes, to a stream that its first word opens in the [`gate`].
 //!
 //! # What never happens
 //!
@@ -41,7 +42,7 @@
 //!   a reason to run it here.
 //! * A container never serves two calls, and never outlives its instance unnoticed: its labels name
 //!   its owner and its end, and only what is provably dead or expired is removed.
-//! * No number of connections changes the number of threads.
+//! * No number of connections or open streams changes the number of threads.
 //! * Nothing that a client sent is echoed into a response header unchecked, and no secret reaches a
 //!   log, an error or a metric.
 //! * Probes and lists never wait behind runs.

@@ -1,13 +1,13 @@
 //! The stdio transport: one JSON-RPC message a line, in on stdin and out on stdout, into the same
 //! `mcp` as HTTP. One thread reads; what may take long is answered by workers, started as they are
 //! needed, everything else at once by the reader; whoever answers writes whole lines, one at a
-//! time. Nothing but answers ever goes to stdout.
+//! time. Nothing but messages of the protocol ever goes to stdout.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::auth::Caller;
 use crate::base::deadline::Deadline;
 use crate::base::sys;
-use crate::mcp::{self, Line, Pipe, invalid_request};
-use crate::tools::{CallContext, Client};
+use crate::mcp::{self, Line, Outlet, Pipe, invalid_request};
+use crate::tools::{CallContext, Client, NoContact};
 
 /// Requests that may wait for a worker.
 const QUEUE_LENGTH: usize = 1024;
@@ -36,20 +36,27 @@ pub struct StdioLimits {
     pub buffer_bytes: usize,
 }
 
+/// Where messages go.
+struct Out {
+    file: Mutex<File>,
+    /// Told once the client has gone.
+    gone: Sender<()>,
+    is_gone: AtomicBool,
+}
+
 /// A server on this process's stdin and stdout.
 #[derive(Debug)]
 pub struct StdioServer {
     shared: Arc<Shared>,
+    _notifier: mcp::Notifier,
 }
 
 struct Shared {
     mcp: mcp::Server,
     caller: Caller,
-    pipe: Pipe,
+    pipe: Arc<Pipe>,
     limits: StdioLimits,
-    out: Mutex<File>,
-    /// Told once the client has gone.
-    gone: Sender<()>,
+    out: Arc<Out>,
     lines: AtomicU64,
     /// Lines that workers have, or will have, to answer.
     pending: AtomicUsize,
@@ -79,13 +86,19 @@ impl StdioServer {
         let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (gone, is_gone) = bounded(1);
+        let out = Arc::new(Out {
+            file: Mutex::new(output),
+            gone,
+            is_gone: AtomicBool::new(false),
+        });
+        let pipe = Arc::new(Pipe::new(Arc::clone(&out) as Arc<dyn Outlet>));
+        let notifier = mcp.watch(Some(Arc::clone(&pipe)))?;
         let shared = Arc::new(Shared {
             mcp,
             caller,
-            pipe: Pipe::default(),
+            pipe,
             limits,
-            out: Mutex::new(output),
-            gone,
+            out,
             lines: AtomicU64::new(0),
             pending: AtomicUsize::new(0),
             pending_bytes: AtomicUsize::new(0),
@@ -95,7 +108,28 @@ impl StdioServer {
         std::thread::Builder::new()
             .name("stdio".to_owned())
             .spawn(move || read_all(&reader, BufReader::with_capacity(READ_BYTES, input)))?;
-        Ok((Self { shared }, is_gone))
+        let server = Self {
+            shared,
+            _notifier: notifier,
+        };
+        Ok((server, is_gone))
+    }
+
+    /// Ends what tells the client of changes, with its last word; that too is an answer under way,
+    /// as the client may not read it.
+    pub fn end_streams(&self) {
+        let shared = Arc::clone(&self.shared);
+        shared.pending.fetch_add(1, Ordering::AcqRel);
+        let ended = std::thread::Builder::new()
+            .name("stdio-end".to_owned())
+            .spawn(move || {
+                shared.mcp.end_streams();
+                shared.pending.fetch_sub(1, Ordering::AcqRel);
+            });
+        if let Err(error) = ended {
+            log::warn!("no thread to end subscriptions: {error}");
+            self.shared.pending.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     /// Whether there are answers under way, and somebody who may read them.
@@ -140,7 +174,7 @@ fn read_all(shared: &Arc<Shared>, input: impl BufRead) {
             }
         }
     }
-    shared.client_gone();
+    shared.out.client_gone();
 }
 
 impl Shared {
@@ -151,6 +185,7 @@ impl Shared {
             request_id: &format!("stdio-{number}"),
             cancel: &self.mcp.new_cancel(),
             client: &Client::MUTE,
+            contact: &NoContact,
         };
         let answered = catch_unwind(AssertUnwindSafe(|| {
             self.mcp.answer_line(line, &self.pipe, &context)
@@ -166,6 +201,12 @@ impl Shared {
     }
 
     fn write(&self, text: String) {
+        self.out.write(text);
+    }
+}
+
+impl Out {
+    fn write(&self, text: String) {
         let mut line = text.into_bytes();
         // What authors wrote is passed on as it is, and may be spread over lines: outside of
         // strings, where JSON has no line ends, they are but white space.
@@ -175,16 +216,43 @@ impl Shared {
             }
         }
         line.push(b'\n');
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(&line).and_then(|()| file.flush()) {
             log::debug!("stdout cannot be written: {error}");
             self.client_gone();
         }
     }
 
     fn client_gone(&self) {
+        self.is_gone.store(true, Ordering::Release);
         // Full means that it was told.
         let _ = self.gone.try_send(());
+    }
+}
+
+impl std::fmt::Debug for Out {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Out").finish_non_exhaustive()
+    }
+}
+
+/// A pipe has no queue that messages could be left out of: who does not read is waited for.
+impl Outlet for Out {
+    fn send(&self, message: &str) -> bool {
+        self.write(message.to_owned());
+        self.is_open()
+    }
+
+    fn send_spare(&self, message: &str) -> bool {
+        self.send(message)
+    }
+
+    fn send_once(&self, _: &str, message: &str) -> bool {
+        self.send(message)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.is_gone.load(Ordering::Acquire)
     }
 }
 

@@ -170,6 +170,8 @@ impl RegistryWatch {
         let details = Details::Registry {
             generation,
             tools: snapshot.tools().len(),
+            prompts: snapshot.prompts().len(),
+            resources: snapshot.resources().len(),
         };
         // What cannot be written is tried again at the next look.
         if record(&self.audit, Action::RegistryRefresh, "", details).is_ok() {

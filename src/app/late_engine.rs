@@ -9,10 +9,10 @@ use super::store::Registry;
 use crate::audit::Audit;
 use crate::base::deadline::Deadline;
 use crate::config::Config;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
-use crate::domain::tool::Dependency;
 use crate::engine::{Check, Engine, InstallCounts, Owners, PoolCounts, Sandboxes};
 
 /// The engine that the settings ask for, once it is needed.

@@ -33,7 +33,7 @@ use crate::tools::{ToolSettings, Tools};
 
 pub use doctor::{Finding, Verdict, examine};
 pub use engine_choice::Surroundings;
-pub use import::import_tools;
+pub use import::import_records;
 pub use over_stdio::StdioApp;
 pub use start_error::StartError;
 pub use store::{database_options, open_store};

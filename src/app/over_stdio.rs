@@ -101,6 +101,7 @@ impl StdioApp {
         let cancelled = self.tools.unfinished_runs();
         self.tools.drain();
         self.tools.cancel_runs();
+        self.server.end_streams();
         let runs = Deadline::after(LAST_RUNS);
         while self.tools.unfinished_runs() > 0 && runs.remaining().is_some() {
             std::thread::sleep(LAST_RUNS_CHECK);

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::ids::hex;
+use crate::domain::entry::Kind;
 use crate::domain::image::UsedImage;
 use crate::domain::principal::Principal;
 
@@ -24,7 +25,19 @@ pub enum Action {
     ToolEnable,
     /// A tool was hidden.
     ToolDisable,
-    /// A dynamic tool ran.
+    /// A prompt was made.
+    PromptCreate,
+    /// A prompt was changed.
+    PromptUpdate,
+    /// A prompt was removed.
+    PromptDelete,
+    /// A resource was made.
+    ResourceCreate,
+    /// A resource was changed.
+    ResourceUpdate,
+    /// A resource was removed.
+    ResourceDelete,
+    /// Code of a dynamic tool, prompt or resource ran.
     Exec,
     /// Code ran that nobody stored.
     RunJs,
@@ -54,13 +67,19 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 25] = [
         Self::HttpAuth,
         Self::ToolCreate,
         Self::ToolUpdate,
         Self::ToolDelete,
         Self::ToolEnable,
         Self::ToolDisable,
+        Self::PromptCreate,
+        Self::PromptUpdate,
+        Self::PromptDelete,
+        Self::ResourceCreate,
+        Self::ResourceUpdate,
+        Self::ResourceDelete,
         Self::Exec,
         Self::RunJs,
         Self::SandboxInitialize,
@@ -85,6 +104,12 @@ impl Action {
             Self::ToolDelete => "dynamic.tool.delete",
             Self::ToolEnable => "dynamic.tool.enable",
             Self::ToolDisable => "dynamic.tool.disable",
+            Self::PromptCreate => "dynamic.prompt.create",
+            Self::PromptUpdate => "dynamic.prompt.update",
+            Self::PromptDelete => "dynamic.prompt.delete",
+            Self::ResourceCreate => "dynamic.resource.create",
+            Self::ResourceUpdate => "dynamic.resource.update",
+            Self::ResourceDelete => "dynamic.resource.delete",
             Self::Exec => "dynamic.exec",
             Self::RunJs => "run_js_ephemeral",
             Self::SandboxInitialize => "sandbox.initialize",
@@ -109,6 +134,21 @@ impl Action {
             .find(|action| action.as_str() == name)
     }
 
+    /// The action that a change of an entry is.
+    pub fn of_change(kind: Kind, change: Change) -> Self {
+        match (kind, change) {
+            (Kind::Tool, Change::Create) => Self::ToolCreate,
+            (Kind::Tool, Change::Update) => Self::ToolUpdate,
+            (Kind::Tool, Change::Delete) => Self::ToolDelete,
+            (Kind::Prompt, Change::Create) => Self::PromptCreate,
+            (Kind::Prompt, Change::Update) => Self::PromptUpdate,
+            (Kind::Prompt, Change::Delete) => Self::PromptDelete,
+            (Kind::Resource, Change::Create) => Self::ResourceCreate,
+            (Kind::Resource, Change::Update) => Self::ResourceUpdate,
+            (Kind::Resource, Change::Delete) => Self::ResourceDelete,
+        }
+    }
+
     /// Whether foreign code or commands run: a line is written before and another one after.
     pub fn is_execution(self) -> bool {
         matches!(
@@ -116,6 +156,17 @@ impl Action {
             Self::Exec | Self::RunJs | Self::SandboxExec | Self::SandboxRunJs
         )
     }
+}
+
+/// What is done to an entry of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was not there before.
+    Create,
+    /// It has another definition.
+    Update,
+    /// It is gone.
+    Delete,
 }
 
 /// How an act ended.
@@ -214,16 +265,16 @@ impl Event {
 pub enum Details {
     /// Nothing.
     None {},
-    /// A stored tool as the act left it, or as it was removed.
-    Tool {
+    /// A stored entry as the act left it, or as it was removed.
+    Stored {
         /// Its revision.
         revision: u64,
-        /// Of its code.
+        /// Of its code, or of what stands there in its place.
         digest: CodeDigest,
     },
-    /// Code that is about to be stored.
+    /// What is about to be stored.
     Code {
-        /// Of the code.
+        /// Of its code, or of what stands there in its place.
         digest: CodeDigest,
     },
     /// Code that is about to run.
@@ -289,6 +340,10 @@ pub enum Details {
         generation: u64,
         /// Tools in it.
         tools: usize,
+        /// Prompts in it.
+        prompts: usize,
+        /// Resources and templates in it.
+        resources: usize,
     },
     /// What a caller proved.
     Authenticated {

@@ -30,7 +30,7 @@ use crate::base::secret::Secret;
 use crate::config::{AuditConfig, AuditFailure};
 use crate::metrics::Metrics;
 
-pub use event::{ActResult, Action, Actor, CodeDigest, Details, Event};
+pub use event::{ActResult, Action, Actor, Change, CodeDigest, Details, Event};
 pub use log_file::OpenError;
 pub use redaction::is_sensitive;
 

@@ -26,6 +26,12 @@ impl Deadline {
         (!left.is_zero()).then_some(left)
     }
 
+    /// The moment `duration` after it.
+    #[must_use]
+    pub fn later_by(self, duration: Duration) -> Self {
+        Self(self.0.checked_add(duration).unwrap_or(self.0))
+    }
+
     /// The earlier of two.
     #[must_use]
     pub fn or_earlier(self, other: Self) -> Self {

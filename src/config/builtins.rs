@@ -1,5 +1,5 @@
-//! Which built-in tools and resources there are, in which group and from which profile on: decided
-//! in this one table, and nowhere else.
+//! Which built-in tools, prompts and resources there are, in which group and from which profile on:
+//! decided in this one table, and nowhere else.
 
 use super::values::Values;
 
@@ -17,7 +17,7 @@ pub enum Profile {
 pub enum BuiltinGroup {
     /// `dynamic.tool.*`
     Tool,
-    /// `dynamic.prompt.*`
+    /// `dynamic.prompt.*`, and the prompts of the server's own
     Prompt,
     /// `dynamic.resource.*`
     Resource,
@@ -60,9 +60,9 @@ impl BuiltinGroup {
 use BuiltinGroup::{Dev, Prompt, Resource, RunJs, Sandbox, System, Tool};
 use Profile::{Enterprise, Mvp};
 
-/// Every built-in of the contract (section 4), built already or not: the name of a tool or the URI
-/// of a resource, its group, and the first profile that has it. What has no group has a switch of
-/// its own.
+/// Every built-in of the contract (section 4), built already or not: the name of a tool or prompt
+/// or the URI of a resource, its group, and the first profile that has it. What has no group has a
+/// switch of its own.
 pub const BUILT_INS: &[(&str, Option<BuiltinGroup>, Profile)] = &[
     ("dynamic.tool.create", Some(Tool), Mvp),
     ("dynamic.tool.update", Some(Tool), Mvp),
@@ -81,6 +81,7 @@ pub const BUILT_INS: &[(&str, Option<BuiltinGroup>, Profile)] = &[
     ("dynamic.resource.delete", Some(Resource), Mvp),
     ("dynamic.resource.list", Some(Resource), Mvp),
     ("dynamic.resource.get", Some(Resource), Mvp),
+    ("tool-call-checklist", Some(Prompt), Enterprise),
     ("run_js_ephemeral", Some(RunJs), Mvp),
     ("sandbox.initialize", Some(Sandbox), Enterprise),
     ("sandbox.exec", Some(Sandbox), Enterprise),

@@ -1,8 +1,14 @@
 //! What running code may ask the client that called it, and what it gets for an answer.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::json::JsonText;
+
+/// The longest that one call waits for its client's answers, all together. It is not counted as
+/// the code's time.
+pub const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// Something that a client may declare it can do for a server (MCP, `ClientCapabilities`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,12 +1,11 @@
 //! The limits on each field of a definition (contract, section 4). What operators forbid beyond
 //! them (images, packages) is policy and never stands here.
 
+use super::entry::{Dependency, InvalidField};
 use super::image::ImageRef;
 use super::json::JsonText;
-use super::tool::{
-    Definition, Dependency, InvalidField, MAX_CODE_CHARS, MAX_DEPENDENCIES, MAX_DESCRIPTION_CHARS,
-    MAX_TITLE_CHARS, MIN_TIMEOUT_MS,
-};
+use super::program::Program;
+use super::tool::{MAX_CODE_CHARS, MAX_DEPENDENCIES, MIN_TIMEOUT_MS};
 
 /// Longest time limit that any server can be set to allow, in milliseconds.
 pub const MAX_TIMEOUT_MS: u64 = 300_000;
@@ -18,85 +17,71 @@ pub const MAX_IMAGE_BYTES: usize = 255;
 pub const MAX_PACKAGE_NAME_BYTES: usize = 214;
 /// Longest version of a dependency, in characters.
 pub const MAX_VERSION_CHARS: usize = 128;
+/// Longest messages of a prompt, or text or blob of a resource, in bytes.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// Most values that are offered for one argument or variable.
+pub const MAX_CHOICES: usize = 256;
+/// Longest of them, in characters.
+pub const MAX_CHOICE_CHARS: usize = 256;
 
-impl Definition {
-    /// Checks everything that a new or changed definition must keep: sizes, the grammar of the
-    /// image and of package names, no package twice.
-    ///
-    /// # Errors
-    /// Every field that breaks its rule, once.
-    pub fn check(
-        &self,
-        max_timeout_ms: u64,
-        max_dependencies: usize,
-    ) -> Result<(), Vec<InvalidField>> {
-        let mut broken = self.broken_sizes(max_timeout_ms, max_dependencies);
-        if let Some(image) = &self.image
-            && (1..=MAX_IMAGE_BYTES).contains(&image.len())
-            && let Err(error) = ImageRef::parse(image)
-        {
-            broken.push(invalid("image", format!("is {error}")));
-        }
-        for (index, dependency) in self.dependencies.iter().enumerate().take(MAX_DEPENDENCIES) {
-            let path = format!("dependencies[{index}].name");
-            let size_is_right = (1..=MAX_PACKAGE_NAME_BYTES).contains(&dependency.name.len());
-            if size_is_right && !is_package_name(&dependency.name) {
-                broken.push(invalid(path, "must be a package name as npm allows it"));
-            } else if is_repeated(&self.dependencies, index) {
-                broken.push(invalid(path, "must not name a package twice"));
-            }
-        }
-        if broken.is_empty() {
-            Ok(())
-        } else {
-            Err(broken)
-        }
+/// `Ok` where nothing is broken.
+pub(super) fn none(broken: Vec<InvalidField>) -> Result<(), Vec<InvalidField>> {
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(broken),
     }
+}
 
-    /// Checks sizes alone, against the widest limits a server can have: what a stored record must
-    /// keep. Records of the original pass, whose image and package names knew less grammar, and so
-    /// do records made before an operator narrowed a setting.
-    ///
-    /// # Errors
-    /// Every field that breaks its limit, once.
-    pub fn check_sizes(&self) -> Result<(), Vec<InvalidField>> {
-        let broken = self.broken_sizes(MAX_TIMEOUT_MS, MAX_DEPENDENCIES);
-        if broken.is_empty() {
-            Ok(())
-        } else {
-            Err(broken)
-        }
-    }
-
-    fn broken_sizes(&self, max_timeout_ms: u64, max_dependencies: usize) -> Vec<InvalidField> {
-        let mut broken = Vec::new();
-        if let Some(title) = &self.title {
-            check_chars(&mut broken, "title", title, MAX_TITLE_CHARS);
-        }
-        check_chars(
-            &mut broken,
-            "description",
-            &self.description,
-            MAX_DESCRIPTION_CHARS,
+/// Checks that just one of the fields that something can come from is there.
+pub(super) fn check_body(broken: &mut Vec<InvalidField>, given: &[(&str, bool)]) {
+    if given.iter().filter(|(_, is_there)| *is_there).count() != 1 {
+        let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
+        let first = names.first().copied().unwrap_or_default();
+        let rule = format!(
+            "must be there or else one of the others of: {}",
+            names.join(", ")
         );
-        if let Some(image) = &self.image
-            && !(1..=MAX_IMAGE_BYTES).contains(&image.len())
-        {
-            broken.push(invalid(
-                "image",
-                format!("must be 1 to {MAX_IMAGE_BYTES} bytes"),
-            ));
+        broken.push(invalid(first, rule));
+    }
+}
+
+pub(super) fn check_program_sizes(
+    broken: &mut Vec<InvalidField>,
+    program: &Program,
+    max_timeout_ms: u64,
+    max_dependencies: usize,
+) {
+    if let Some(image) = &program.image
+        && !(1..=MAX_IMAGE_BYTES).contains(&image.len())
+    {
+        let rule = format!("must be 1 to {MAX_IMAGE_BYTES} bytes");
+        broken.push(invalid("image", rule));
+    }
+    if !(MIN_TIMEOUT_MS..=max_timeout_ms).contains(&program.timeout_ms) {
+        let rule = format!("must be {MIN_TIMEOUT_MS} to {max_timeout_ms} milliseconds");
+        broken.push(invalid("timeoutMs", rule));
+    }
+    check_dependency_sizes(broken, &program.dependencies, max_dependencies);
+    check_chars(broken, "code", &program.code, MAX_CODE_CHARS);
+}
+
+/// The grammar of the image and of package names, and no package twice.
+pub(super) fn check_program_grammar(broken: &mut Vec<InvalidField>, program: &Program) {
+    if let Some(image) = &program.image
+        && (1..=MAX_IMAGE_BYTES).contains(&image.len())
+        && let Err(error) = ImageRef::parse(image)
+    {
+        broken.push(invalid("image", format!("is {error}")));
+    }
+    let dependencies = &program.dependencies;
+    for (index, dependency) in dependencies.iter().enumerate().take(MAX_DEPENDENCIES) {
+        let path = format!("dependencies[{index}].name");
+        let size_is_right = (1..=MAX_PACKAGE_NAME_BYTES).contains(&dependency.name.len());
+        if size_is_right && !is_package_name(&dependency.name) {
+            broken.push(invalid(path, "must be a package name as npm allows it"));
+        } else if is_repeated(dependencies, index) {
+            broken.push(invalid(path, "must not name a package twice"));
         }
-        if !(MIN_TIMEOUT_MS..=max_timeout_ms).contains(&self.timeout_ms) {
-            let rule = format!("must be {MIN_TIMEOUT_MS} to {max_timeout_ms} milliseconds");
-            broken.push(invalid("timeoutMs", rule));
-        }
-        check_dependency_sizes(&mut broken, &self.dependencies, max_dependencies);
-        check_object(&mut broken, "inputSchema", self.input_schema.as_ref());
-        check_object(&mut broken, "outputSchema", self.output_schema.as_ref());
-        check_object(&mut broken, "annotations", self.annotations.as_ref());
-        check_chars(&mut broken, "code", &self.code, MAX_CODE_CHARS);
-        broken
     }
 }
 
@@ -158,7 +143,7 @@ fn check_dependency_sizes(broken: &mut Vec<InvalidField>, dependencies: &[Depend
     }
 }
 
-fn check_chars(broken: &mut Vec<InvalidField>, path: &str, text: &str, max: usize) {
+pub(super) fn check_chars(broken: &mut Vec<InvalidField>, path: &str, text: &str, max: usize) {
     // Counting stops at the limit, however long the text.
     let chars = text.chars().take(max + 1).count();
     if !(1..=max).contains(&chars) {
@@ -166,7 +151,7 @@ fn check_chars(broken: &mut Vec<InvalidField>, path: &str, text: &str, max: usiz
     }
 }
 
-fn check_object(broken: &mut Vec<InvalidField>, path: &str, json: Option<&JsonText>) {
+pub(super) fn check_object(broken: &mut Vec<InvalidField>, path: &str, json: Option<&JsonText>) {
     let Some(json) = json else { return };
     if json.text().len() > MAX_SCHEMA_BYTES {
         let rule = format!("must be at most {MAX_SCHEMA_BYTES} bytes of JSON");
@@ -177,7 +162,7 @@ fn check_object(broken: &mut Vec<InvalidField>, path: &str, json: Option<&JsonTe
     }
 }
 
-fn invalid(path: impl Into<String>, rule: impl Into<String>) -> InvalidField {
+pub(super) fn invalid(path: impl Into<String>, rule: impl Into<String>) -> InvalidField {
     InvalidField {
         path: path.into(),
         rule: rule.into(),
@@ -188,6 +173,8 @@ fn invalid(path: impl Into<String>, rule: impl Into<String>) -> InvalidField {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::entry::Authored as _;
+    use super::super::tool::Definition;
     use super::*;
 
     fn definition() -> Definition {

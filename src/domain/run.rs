@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::asking::{Answer, Ask};
+use super::entry::Dependency;
 use super::failure::Failure;
 use super::image::{ImageRef, UsedImage};
 use super::json::JsonText;
-use super::tool::Dependency;
 
 /// A request to run code once.
 #[derive(Clone, Debug)]
@@ -51,6 +51,10 @@ pub struct Ended {
 
 /// What running code says before it ends.
 pub trait Observer {
+    /// Whether what the code prints with `console` is to be told as logs too.
+    fn wants_console(&self) -> bool {
+        false
+    }
     /// `ctx.log(level, data)`.
     fn log(&mut self, level: &str, data: &JsonText);
     /// `ctx.progress(done, total?, message?)`.

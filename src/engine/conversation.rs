@@ -203,6 +203,7 @@ impl Conversation<'_> {
             args: job.args.text(),
             layer,
             result_limit: self.result_limit,
+            console: observer.wants_console(),
         };
         self.cell.send(&frame.encode(), self.deadline)?;
         loop {
@@ -294,7 +295,10 @@ impl Conversation<'_> {
                 key,
                 params,
             } => {
+                // The client's time is not the code's.
+                let asked = Instant::now();
                 let answer = observer.ask(Ask { kind, key, params });
+                self.deadline = self.deadline.later_by(asked.elapsed());
                 let (value, error) = match &answer {
                     Answer::Value(value) => (Some(value.text()), None),
                     Answer::Refused(why) => (None, Some(why.as_str())),

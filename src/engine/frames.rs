@@ -21,6 +21,9 @@ pub(super) enum ToRunner<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         layer: Option<&'a str>,
         result_limit: usize,
+        /// Whether what `console` prints is to be told as logs too.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        console: bool,
     },
     /// Code to compile and not to run.
     Check { nonce: &'a str, code: &'a str },
@@ -241,6 +244,7 @@ mod tests {
             args: "{\n}",
             layer,
             result_limit: 5,
+            console: false,
         };
         let expected = b"{\"job\":{\"nonce\":\"n\",\"code\":\"a\\nb\",\"args\":\"{\\n}\",\"resultLimit\":5}}\n";
         assert_eq!(job(None).encode(), expected);

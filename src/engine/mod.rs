@@ -20,10 +20,10 @@ mod reaper;
 mod sandboxes;
 
 use crate::base::deadline::Deadline;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::Failure;
 use crate::domain::image::ImageRef;
 use crate::domain::run::{Cancel, Ended, Job, Observer};
-use crate::domain::tool::Dependency;
 
 pub use crate::config::PullPolicy;
 pub use dependencies::{DependencySettings, InstallCounts, LayerKey, PackagePolicy};

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::forge::{Forge, ReadyCell, Standing};
 use super::labels::Kind;
 use crate::base::deadline::Deadline;
+use crate::domain::asking::MAX_WAIT;
 use crate::domain::failure::Failure;
 use crate::domain::image::ImageRef;
 
@@ -24,8 +25,8 @@ use crate::domain::image::ImageRef;
 const MAX_SHELVES: usize = 16;
 /// A parked cell older than this is replaced.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// What a parked cell may live, its last job included.
-const LIFETIME: Duration = Duration::from_secs(600 + 300 + 90);
+/// What a parked cell may live: its last job and what that waits for its client included.
+const LIFETIME: Duration = MAX_WAIT.saturating_add(Duration::from_secs(600 + 300 + 90));
 /// Bound on making one cell ahead of calls.
 const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long after a take the next one is made: making it takes what the job would run on, and most

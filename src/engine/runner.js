@@ -7,6 +7,7 @@
 // overwrite what is declared here.
 {
 const {
+  console,
   AbortController, ArrayBuffer, Atomics, Array, Buffer, Date, Error, Int32Array, JSON, Map, Number,
   Boolean, Object, Promise, SharedArrayBuffer, String, SyntaxError, TypeError, process,
   setImmediate,
@@ -14,7 +15,7 @@ const {
 const fs = require('fs');
 const vm = require('vm');
 const { createRequire } = require('module');
-const types = { ...require('util').types };
+const { format, types: { ...types } } = require('util');
 const { Socket } = require('net');
 const { Worker } = require('worker_threads');
 
@@ -39,6 +40,8 @@ const MAX_DEPTH = 128;
 const MAX_TEXT = 8192;
 const MAX_NOTE_BYTES = 65536;
 const NO_ROUTE = ['EAFNOSUPPORT', 'EAI_AGAIN', 'ENETUNREACH', 'ENOTFOUND'];
+// How the messages of `console` are told.
+const PRINTED = { debug: 'debug', log: 'info', info: 'info', warn: 'warning', error: 'error' };
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 
 function writeLine(text) {
@@ -360,6 +363,15 @@ const runJob = (function (job) {
     sample: (key, params) => ask('sample', key, params),
     listRoots: key => ask('listRoots', key),
   });
+
+  for (const name of job.console ? keys(PRINTED) : []) {
+    const print = console[name];
+    const own = (...values) => {
+      print(...values);
+      try { ctx.log(PRINTED[name], first(format(...values))); } catch {}
+    };
+    console[name] = own;
+  }
 
   listener.on('message', line => {
     const frame = parse(line);

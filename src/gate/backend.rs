@@ -76,15 +76,18 @@ struct Exchange {
 pub(super) struct Awaited {
     /// Whom it is for, who may be gone by now; nobody where the connection is being warmed.
     pub(super) client: Option<Token>,
+    /// The number of the request.
+    pub(super) number: u64,
     pub(super) relay: AnswerRelay,
     /// Something of it was delivered.
     pub(super) begun: bool,
 }
 
 impl Awaited {
-    pub(super) fn new(client: Option<Token>, asked: Asked) -> Self {
+    pub(super) fn new(client: Option<Token>, number: u64, asked: Asked) -> Self {
         Self {
             client,
+            number,
             relay: AnswerRelay::new(asked),
             begun: false,
         }
@@ -127,7 +130,7 @@ impl Backend {
             is_http_10: false,
         };
         self.begin(
-            [Awaited::new(None, asked)].into(),
+            [Awaited::new(None, 0, asked)].into(),
             (WARMING_REQUEST.to_vec(), Vec::new()),
             registry,
         )?;

@@ -29,9 +29,10 @@ impl EventLoop {
         {
             (self.on_hang_up)(asked.number);
         }
+        let is_streaming = matches!(client.state, State::Streaming(_));
         if matches!(client.state, State::Queued { .. }) && client.hung_up {
             self.drop_queued(token);
-        } else if is_gone {
+        } else if is_gone || is_streaming && client.hung_up {
             self.remove_client(token);
         } else {
             if event.is_writable() && client.has_output() {
@@ -56,7 +57,11 @@ impl EventLoop {
                 Ok(Arrival::End) | Err(_) => self.remove_client(token),
             },
             // What comes now belongs to a later request and stays in the socket until then.
-            State::Queued { .. } | State::Busy | State::Flushing | State::Closing => {}
+            State::Queued { .. }
+            | State::Busy
+            | State::Streaming(_)
+            | State::Flushing
+            | State::Closing => {}
         }
     }
 
@@ -217,8 +222,13 @@ impl EventLoop {
             return self.remove_client(token);
         }
         client.recount();
-        if !client.has_output() && matches!(client.state, State::Flushing) {
-            self.answer_sent(token);
+        if client.has_output() {
+            return;
+        }
+        match client.state {
+            State::Flushing => self.answer_sent(token),
+            State::Streaming(_) => self.feed_client(token),
+            _ => {}
         }
     }
 
@@ -272,10 +282,18 @@ impl EventLoop {
             Standing::Trusted => {}
             Standing::TurnedAway => self.turned_away -= 1,
         }
-        if let State::Queued { lane, .. } = client.state
-            && let Some(lane) = self.lanes.get_mut(lane)
-        {
-            lane.forget(token);
+        match &client.state {
+            State::Queued { lane, .. } => {
+                if let Some(lane) = self.lanes.get_mut(*lane) {
+                    lane.forget(token);
+                }
+            }
+            State::Streaming(streaming) => {
+                let stream = streaming.stream();
+                stream.client_gone();
+                (self.on_hang_up)(stream.request);
+            }
+            _ => {}
         }
         let open = &self.counters.connections_open;
         open.store(self.clients.len(), Ordering::Relaxed);

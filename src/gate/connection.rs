@@ -6,6 +6,7 @@ use super::answer::{Body, Ends};
 use super::counters::{Counters, Held};
 use super::head::Head;
 use super::inbox::{Inbox, Phase, Request};
+use super::streaming::Streaming;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::IpAddr;
@@ -24,6 +25,8 @@ pub(super) enum State {
     Queued { lane: usize, request: Box<Request> },
     /// The private server has the request.
     Busy,
+    /// The answer is an open stream.
+    Streaming(Streaming),
     /// The answer is complete but not all of it is sent.
     Flushing,
     /// The last answer is sent and our side is shut; what still comes is thrown away until the
@@ -57,6 +60,8 @@ pub(super) struct Remembered {
     pub(super) number: u64,
     pub(super) request_id: Option<String>,
     pub(super) body: Body,
+    /// The client speaks HTTP/1.0 and knows no chunked coding.
+    pub(super) is_http_10: bool,
 }
 
 /// A client connection.
@@ -135,7 +140,14 @@ impl Client {
             } else {
                 Body::Sent
             },
+            is_http_10: head.is_http_10,
         });
+    }
+
+    /// Whether its request of that number is with a private server, and not answered yet.
+    pub(super) fn is_awaiting(&self, number: u64) -> bool {
+        let asked = self.asked.as_ref();
+        matches!(self.state, State::Busy) && asked.is_some_and(|asked| asked.number == number)
     }
 
     /// One read into `scratch`.
@@ -220,9 +232,13 @@ impl Client {
         self.held.set(bytes);
     }
 
-    /// Bytes counted by the last [`Client::recount`].
+    /// Bytes counted by the last [`Client::recount`], and those that wait in its stream.
     pub(super) fn held_bytes(&self) -> usize {
-        self.held.bytes()
+        let waiting = match &self.state {
+            State::Streaming(streaming) => streaming.stream().waiting_bytes(),
+            _ => 0,
+        };
+        self.held.bytes() + waiting
     }
 
     /// Ends our side; the client's is awaited until `deadline`.

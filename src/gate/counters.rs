@@ -23,6 +23,14 @@ pub struct Counters {
     pub slow_readers_total: AtomicU64,
     /// Requests dropped because their client hung up while they waited for a private server.
     pub hung_up_total: AtomicU64,
+    /// Event streams open now.
+    pub streams_open: AtomicUsize,
+    /// Event streams opened.
+    pub streams_total: AtomicU64,
+    /// Event streams refused because too many were open.
+    pub streams_refused_total: AtomicU64,
+    /// Events left out because their client read too slowly.
+    pub stream_events_dropped_total: AtomicU64,
     /// One entry a lane, in the order of the lanes.
     pub lanes: Vec<LaneCounters>,
     refusals: [AtomicU64; Refusal::REASONS.len()],

@@ -9,6 +9,7 @@ use super::counters::Counters;
 use super::inbox::Phase;
 use super::lane::LaneTable;
 use super::peer::PeerTable;
+use super::stream::Stream;
 use super::{GateError, Lane, Limits, Listen, OnHangUp};
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
@@ -33,11 +34,12 @@ const FIRST_DOOR: usize = 1;
 const FIRST_BACKEND: usize = 1 << 10;
 const FIRST_CLIENT: usize = 1 << 20;
 
-/// Orders from the owner of the gate.
-#[derive(Debug, Clone, Copy)]
+/// Orders from the owner of the gate, and from who answers by streams.
+#[derive(Debug)]
 pub(super) enum Command {
     Drain,
     Stop(Instant),
+    Feed(Arc<Stream>),
 }
 
 /// How far the end has come.
@@ -245,16 +247,21 @@ impl EventLoop {
 
     fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
-            if self.stage == Stage::Serving {
-                self.close_doors();
+            match command {
+                Command::Feed(stream) => self.feed(&stream),
+                Command::Drain if self.stage == Stage::Serving => self.end(Stage::Draining),
+                Command::Drain => {}
+                Command::Stop(deadline) => self.end(Stage::Stopping(deadline)),
             }
-            self.stage = match (command, self.stage) {
-                (Command::Stop(deadline), _) => Stage::Stopping(deadline),
-                (Command::Drain, Stage::Serving) => Stage::Draining,
-                (Command::Drain, stage) => stage,
-            };
-            self.next_sweep = self.now;
         }
+    }
+
+    fn end(&mut self, stage: Stage) {
+        if self.stage == Stage::Serving {
+            self.close_doors();
+        }
+        self.stage = stage;
+        self.next_sweep = self.now;
     }
 
     /// Everything that is due by the clock.
@@ -268,7 +275,9 @@ impl EventLoop {
             .iter()
             .filter(|(_, client)| {
                 let idle = matches!(client.state, State::Reading(Phase::Idle)) && !client.readable;
-                due(client.deadline) || due(client.write_deadline) || (draining && idle)
+                let silent =
+                    matches!(&client.state, State::Streaming(it) if it.is_silent_since(now));
+                due(client.deadline) || due(client.write_deadline) || (draining && idle) || silent
             })
             .map(|(&token, _)| token)
             .collect();
@@ -305,6 +314,7 @@ impl EventLoop {
                     .fetch_add(1, Ordering::Relaxed);
                 self.remove_client(token);
             }
+            State::Streaming(_) => self.comment(token),
             State::Queued { .. } | State::Busy | State::Flushing | State::Closing => {
                 self.remove_client(token);
             }

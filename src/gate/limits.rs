@@ -24,6 +24,8 @@ pub struct Limits {
     /// whoever holds most has to go: an unfinished request is answered 503, a slow reader is cut
     /// off.
     pub buffer_bytes: usize,
+    /// Open event streams; beyond: none is opened.
+    pub max_streams: usize,
     /// Requests of one lane that may wait for a private server; beyond: 503 with `Retry-After`.
     pub queue_length: usize,
     /// From the first byte of a head to its last; beyond: 408.
@@ -46,6 +48,7 @@ impl Default for Limits {
             max_connections: 1024,
             max_connections_per_ip: 256,
             buffer_bytes: 64 * 1024 * 1024,
+            max_streams: 2000,
             queue_length: 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

@@ -13,8 +13,8 @@
 //! (listener) ────▶ Reading ────────────────────▶ Queued ──────────────────▶ Busy
 //!                  │  ▲ Idle, Head, Body         │  hung up: dropped         │
 //!   bad, too large,│  │                          │  full: 503                │ answer is
-//!   late: 4xx, 5xx │  │ all sent                 ▼                           ▼ complete
-//!                  └──┼──────────────────────▶ Flushing ◀────────────────────┘
+//!   late: 4xx, 5xx │  │ all sent                 ▼       stream over         ▼ complete
+//!                  └──┼──────────────────────▶ Flushing ◀── Streaming ◀─────┘
 //!                     └─────────────────────────┤
 //!                                               │ all sent, and it was the last answer
 //!                                               ▼
@@ -34,6 +34,11 @@
 //! A client may shut its side after a request and still gets the answer, unless the request would
 //! have to wait: then nobody can tell it from one that has given up. An answer is read from its
 //! private server as fast as it comes and waits here for a slow client, never there.
+//!
+//! A private server may answer a request by a stream instead ([`Streams`]): it opens one by the
+//! request's number, and its own answer, marked `X-Gate-Stream`, is thrown away. From then on the
+//! connection is `Streaming` until the stream is over or the client is gone: no connection to a
+//! private server and no thread is held for it.
 
 mod accept;
 mod answer;
@@ -52,12 +57,15 @@ mod limits;
 mod peer;
 mod relay;
 mod response;
+mod stream;
+mod streaming;
 #[cfg(test)]
 mod tests;
 
 pub use counters::{Counters, LaneCounters};
 pub use head::Head;
 pub use limits::{Limits, MAX_HEAD_BYTES, MAX_HEADERS};
+pub use stream::{StreamWriter, Streams, TooManyStreams};
 
 use event_loop::{Command, EventLoop};
 use std::fmt;
@@ -164,6 +172,7 @@ pub struct Gate {
     counters: Arc<Counters>,
     commands: mpsc::Sender<Command>,
     waker: Arc<mio::Waker>,
+    streams: Streams,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -186,6 +195,7 @@ pub fn start(
     let counters = Arc::new(Counters::new(lanes.len()));
     let (commands, received) = mpsc::channel();
     let (ready, warmed) = mpsc::channel();
+    let (max_streams, buffer_bytes) = (limits.max_streams, limits.buffer_bytes);
     let (event_loop, waker) = EventLoop::new(
         limits,
         listeners,
@@ -198,11 +208,19 @@ pub fn start(
         .name("gate".to_owned())
         .spawn(move || event_loop.run(ready))
         .map_err(GateError::System)?;
+    let streams = Streams::new(
+        commands.clone(),
+        Arc::clone(&waker),
+        Arc::clone(&counters),
+        max_streams,
+        buffer_bytes,
+    );
     let gate = Gate {
         addresses,
         counters,
         commands,
         waker,
+        streams,
         thread: Some(thread),
     };
     match warmed.recv_timeout(START_TIMEOUT) {
@@ -220,6 +238,11 @@ impl Gate {
     /// What the gate counts.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Opens streams.
+    pub fn streams(&self) -> Streams {
+        self.streams.clone()
     }
 
     /// Whether the gate's thread lives; false is a reason to end the program.

@@ -69,10 +69,10 @@ impl EventLoop {
                 head_only: head.method() == "HEAD",
                 is_http_10: head.is_http_10,
             };
-            awaited.push_back(Awaited::new(Some(token), asked));
             let asking = self.clients.get(&token);
             let asking = asking.and_then(|client| client.asked.as_ref());
             let number = asking.map_or(0, |asked| asked.number);
+            awaited.push_back(Awaited::new(Some(token), number, asked));
             messages.push((head.into_wire(number, body.len()), body));
         }
         let sent = match lane.and_then(|lane| lane.batch) {
@@ -183,7 +183,13 @@ impl EventLoop {
         let awaited = awaited.ok_or("it spoke unasked")?;
         let is_only = awaited.len() == 1;
         let answer = awaited.front_mut().ok_or("it spoke unasked")?;
-        let token = answer.client;
+        // One that was answered by a stream may have sent its next request by now.
+        let waits = |token: &Token| {
+            self.clients
+                .get(token)
+                .is_some_and(|it| it.is_awaiting(answer.number))
+        };
+        let token = answer.client.filter(waits);
         let client = token.and_then(|token| self.clients.get(&token));
         let ends = client.is_some_and(|client| is_draining || client.ends == Ends::Connection);
         let input = self.scratch.get(unused).unwrap_or_default();
@@ -196,10 +202,11 @@ impl EventLoop {
         }
         let begins = !answer.begun && !answer.relay.awaits_head();
         answer.begun |= begins;
+        let is_by_stream = answer.relay.is_by_stream();
         if is_done {
             awaited.pop_front();
         }
-        if let Some(token) = token {
+        if let Some(token) = token.filter(|_| !is_by_stream) {
             self.deliver(token, is_done, more_is_near, begins && ends);
         }
         Ok(used)
@@ -269,8 +276,13 @@ impl EventLoop {
         if let Some(lane) = self.lanes.get_mut(backend.lane) {
             lane.lose(place);
         }
-        for Awaited { client, begun, .. } in awaited {
-            match client {
+        for answer in awaited {
+            let (number, begun) = (answer.number, answer.begun);
+            let waits = |token: &Token| {
+                let client = self.clients.get(token);
+                client.is_some_and(|client| client.is_awaiting(number))
+            };
+            match answer.client.filter(waits) {
                 Some(token) if begun => self.remove_client(token),
                 Some(token) => self.refuse(token, Refusal::BackendLost.into()),
                 None => {}

@@ -6,6 +6,9 @@ use super::head::has_prefix;
 use super::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 use std::io::Write as _;
 
+/// The field of an answer in whose place a stream was opened. Clients neither send nor see it.
+const STREAM_MARK: &str = "X-Gate-Stream";
+
 /// The private server's answer cannot be relayed; its connection is of no further use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadAnswer;
@@ -34,6 +37,7 @@ pub(super) struct AnswerRelay {
     stage: Stage,
     /// The head while it is incomplete.
     head: Vec<u8>,
+    is_by_stream: bool,
 }
 
 impl AnswerRelay {
@@ -42,7 +46,13 @@ impl AnswerRelay {
             asked,
             stage: Stage::Head,
             head: Vec::new(),
+            is_by_stream: false,
         }
+    }
+
+    /// Whether the client is answered by a stream, and not by this.
+    pub(super) fn is_by_stream(&self) -> bool {
+        self.is_by_stream
     }
 
     /// Whether the head is still to come, so that nothing was written for the client yet.
@@ -117,6 +127,7 @@ impl AnswerRelay {
                 length = Some(text.parse().map_err(|_| BadAnswer)?);
             }
             chunked |= field.name.eq_ignore_ascii_case("transfer-encoding");
+            self.is_by_stream |= field.name.eq_ignore_ascii_case(STREAM_MARK);
         }
         let bodiless = matches!(status, 204 | 304);
         self.stage = match (length, chunked) {

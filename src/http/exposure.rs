@@ -25,6 +25,11 @@ pub(super) fn metrics_text(shared: &Shared) -> String {
     expose_registry(shared, &mut text);
     expose_keys(shared, &mut text);
     expose_sessions(shared, &mut text);
+    text.gauge(
+        "client_questions_waiting",
+        "Questions of running code that wait for a client's answer.",
+    )
+    .sample(&[], shared.services.mcp.waiting_questions() as f64);
     expose_process(&mut text);
     text.finish()
 }
@@ -75,6 +80,20 @@ fn expose_gate(counters: &Counters, text: &mut Exposition) {
         "Requests dropped because their client had gone.",
     )
     .sample(&[], total(&counters.hung_up_total));
+    text.gauge("http_streams_open", "Event streams open now.")
+        .sample(&[], load(&counters.streams_open));
+    text.counter("http_streams_total", "Event streams opened.")
+        .sample(&[], total(&counters.streams_total));
+    text.counter(
+        "http_streams_refused_total",
+        "Event streams refused because too many were open.",
+    )
+    .sample(&[], total(&counters.streams_refused_total));
+    text.counter(
+        "http_stream_events_dropped_total",
+        "Events left out because their client read too slowly.",
+    )
+    .sample(&[], total(&counters.stream_events_dropped_total));
     let mut family = text.counter("http_refused_total", "Requests refused before any worker.");
     for (reason, _, count) in counters.refusals() {
         family.sample(&[("reason", reason)], count as f64);

@@ -1,22 +1,23 @@
 //! The MCP endpoint: checks of HTTP, then the message goes to `mcp`, whose verdict becomes a
 //! status.
 
+use std::sync::Arc;
+
 use super::request::Request;
 use super::response::Answer;
-use super::{Shared, protected};
+use super::stream::CallStream;
+use super::{Shared, hang_up, protected};
 use crate::auth::Caller;
-use crate::mcp::{ClientHeaders, Reply, UnknownSession, Verdict};
-use crate::tools::{CallContext, Client};
+use crate::mcp::{ClientHeaders, NoStream, Outlet, Reply, Subscription, UnknownSession, Verdict};
+use crate::tools::{CallContext, Client, NoContact};
 
-const ALLOWED_METHODS: &str = "POST, DELETE, OPTIONS";
+const ALLOWED_METHODS: &str = "GET, POST, DELETE, OPTIONS";
 /// What web pages of allowed origins may send.
 const ALLOWED_HEADERS: &str = "content-type, accept, authorization, mcp-protocol-version, \
     mcp-session-id, last-event-id, mcp-method, mcp-name, x-mcp-admin-token, x-request-id";
 /// Names of arguments that one preflight may ask for.
 const MAX_ASKED_HEADERS: usize = 64;
 const PARAM_PREFIX: &str = "mcp-param-";
-/// What they may read.
-const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate, x-request-id";
 
 pub(super) fn answer(shared: &Shared, request: &Request<'_>, request_id: &str) -> Answer {
     let origin = request.header("Origin");
@@ -26,14 +27,7 @@ pub(super) fn answer(shared: &Shared, request: &Request<'_>, request_id: &str) -
             "this Origin is not allowed; see MCP_HTTP_ALLOWED_ORIGINS",
         );
     }
-    let answer = answer_of_origin(shared, request, request_id);
-    match origin {
-        Some(origin) => answer
-            .with("Access-Control-Allow-Origin", origin)
-            .with("Access-Control-Expose-Headers", EXPOSED_HEADERS)
-            .with("Vary", "Origin"),
-        None => answer,
-    }
+    answer_of_origin(shared, request, request_id).with_origin(origin)
 }
 
 fn answer_of_origin(shared: &Shared, request: &Request<'_>, request_id: &str) -> Answer {
@@ -68,14 +62,16 @@ fn answer_caller(
             .with("Access-Control-Allow-Headers", allowed_headers(request))
             .with("Access-Control-Max-Age", "600"),
         ("POST", Some(caller)) => post(shared, request, request_id, caller),
+        ("GET", Some(caller)) => get(shared, request, request_id, caller),
         ("DELETE", Some(caller)) => delete(shared, request, caller),
         _ => not_taken(),
     }
 }
 
 fn not_taken() -> Answer {
-    Answer::error(405, "this endpoint takes POST, and DELETE to end a session")
-        .with("Allow", ALLOWED_METHODS)
+    let message =
+        "this endpoint takes POST, GET for a session's stream, and DELETE to end a session";
+    Answer::error(405, message).with("Allow", ALLOWED_METHODS)
 }
 
 /// What a preflight may be told: the usual headers, and those of arguments that it asks for.
@@ -149,20 +145,38 @@ fn post(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Calle
         Err(refusal) => return refusal,
     };
     let cancel = shared.services.mcp.new_cancel();
-    let number = request
-        .header("X-Gate-Request")
-        .and_then(|number| number.parse().ok());
-    let _entry = number
-        .filter(|_| headers.is_modern())
-        .map(|number| shared.under_way.enter(number, cancel.clone()));
+    let accepts_stream = accepts_stream(request);
+    let stream = match (number(request), shared.streams.get()) {
+        (Some(number), Some(streams)) if accepts_stream => {
+            let origin = request.header("Origin");
+            let stream = CallStream::new(streams, number, request_id, origin);
+            Some(Arc::new(stream))
+        }
+        _ => None,
+    };
+    let _entry = number(request).map(|number| {
+        let under_way = hang_up::Request {
+            cancel: headers.is_modern().then(|| cancel.clone()),
+            stream: stream.clone(),
+        };
+        shared.under_way.enter(number, under_way)
+    });
     let context = CallContext {
         caller,
         request_id,
         cancel: &cancel,
         client: &Client::MUTE,
+        contact: &NoContact,
     };
-    match shared.services.mcp.answer(request.body, &headers, &context) {
+    let outlet = stream.as_deref().map(|stream| stream as &dyn Outlet);
+    let mcp = &shared.services.mcp;
+    match mcp.answer(request.body, &headers, outlet, &context) {
         Reply::Accepted => Answer::empty(202),
+        Reply::Stream(_) if !accepts_stream => not_acceptable(),
+        Reply::Stream(subscription) => listen(shared, request, request_id, subscription),
+        Reply::Message { body, .. } if stream.is_some_and(|stream| stream.finish(&body)) => {
+            Answer::by_stream()
+        }
         Reply::Message {
             body,
             verdict,
@@ -182,6 +196,67 @@ fn post(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Calle
             }
         }
     }
+}
+
+/// The stream of a session; the stateless era has none.
+fn get(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Caller) -> Answer {
+    let headers = match client_headers(request) {
+        Ok(headers) => headers,
+        Err(refusal) => return refusal,
+    };
+    if headers.is_modern() {
+        return not_taken();
+    }
+    if !accepts_stream(request) {
+        return not_acceptable();
+    }
+    let id = headers.session_id.as_deref();
+    match shared.services.mcp.session_stream(id, caller.principal()) {
+        Ok(subscription) => listen(shared, request, request_id, subscription),
+        Err(NoStream::NoSession) => not_taken(),
+        Err(NoStream::Unknown) => Answer::error(404, "there is no such session"),
+        Err(NoStream::Taken) => Answer::error(409, "this session has its stream already"),
+    }
+}
+
+/// Opens the stream of who wants to hear of changes.
+fn listen(
+    shared: &Shared,
+    request: &Request<'_>,
+    request_id: &str,
+    subscription: Subscription,
+) -> Answer {
+    let (Some(number), Some(streams)) = (number(request), shared.streams.get()) else {
+        return Answer::error(503, "streams are not served yet").with("Retry-After", "1");
+    };
+    let head = Answer::stream()
+        .with_origin(request.header("Origin"))
+        .into_stream_head(request_id);
+    match streams.open(number, head) {
+        Ok(writer) => {
+            shared.services.mcp.join(subscription, Arc::new(writer));
+            Answer::by_stream()
+        }
+        Err(error) => Answer::error(503, &error.to_string()).with("Retry-After", "5"),
+    }
+}
+
+/// The gate's number for a request.
+fn number(request: &Request<'_>) -> Option<u64> {
+    request.header("X-Gate-Request")?.parse().ok()
+}
+
+/// Whether the client says that it takes a stream of events; what it does not name, such as by a
+/// wildcard, it is not sent.
+fn accepts_stream(request: &Request<'_>) -> bool {
+    request.combined("Accept").is_some_and(|accept| {
+        let mut kinds = accept.split(',').map(media_type);
+        kinds.any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+    })
+}
+
+fn not_acceptable() -> Answer {
+    Answer::error(406, "Accept must list text/event-stream")
 }
 
 fn check_media_types(request: &Request<'_>) -> Option<Answer> {

@@ -13,6 +13,7 @@ mod request;
 mod response;
 mod route;
 mod runtime_dir;
+mod stream;
 mod worker;
 
 use std::fmt;
@@ -126,6 +127,7 @@ struct Shared {
     rules: AccessRules,
     resource: Resource,
     gate_counters: std::sync::OnceLock<Arc<gate::Counters>>,
+    streams: std::sync::OnceLock<gate::Streams>,
     workers: worker::Gauge,
     under_way: hang_up::UnderWay,
     stopping: AtomicBool,
@@ -136,6 +138,7 @@ pub struct HttpServer {
     shared: Arc<Shared>,
     gate: Gate,
     servers: Vec<Arc<tiny_http::Server>>,
+    _notifier: mcp::Notifier,
 }
 
 impl fmt::Debug for HttpServer {
@@ -220,6 +223,7 @@ impl HttpServer {
             rules: AccessRules::new(config, is_loopback(config.bind.ip())),
             resource: Resource::new(config.public_url.as_deref(), &config.path, bound),
             gate_counters: std::sync::OnceLock::new(),
+            streams: std::sync::OnceLock::new(),
             workers: worker::Gauge::new(config.workers),
             under_way: hang_up::UnderWay::default(),
             stopping: AtomicBool::new(false),
@@ -253,12 +257,20 @@ impl HttpServer {
         let gate =
             gate::start(gate_limits(config), doors, &lanes, on_hang_up).map_err(HttpError::Gate)?;
         let _ = shared.gate_counters.set(gate.counters());
+        let _ = shared.streams.set(gate.streams());
+        let notifier = shared
+            .services
+            .mcp
+            .watch(None)
+            .map_err(HttpError::Threads)?;
+        stream::start_breaking_silences(&shared).map_err(HttpError::Threads)?;
         // Who is connected stays so, the gate can connect again, and nobody else comes.
         drop(runtime_dir);
         Ok(Self {
             shared,
             gate,
             servers,
+            _notifier: notifier,
         })
     }
 
@@ -279,6 +291,7 @@ impl HttpServer {
 
     /// Answers what has begun, for at most `grace`, and ends.
     pub fn stop(self, grace: Duration) {
+        self.shared.services.mcp.end_streams();
         self.gate.stop(grace);
         self.shared
             .stopping
@@ -297,6 +310,7 @@ fn gate_limits(config: &HttpConfig) -> Limits {
         max_connections: config.max_connections,
         max_connections_per_ip: config.max_connections_per_ip,
         buffer_bytes: config.buffer_bytes,
+        max_streams: config.max_streams,
         queue_length: QUEUE_LENGTH,
         head_timeout: config.head_timeout,
         body_timeout: config.body_timeout,

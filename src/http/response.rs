@@ -18,6 +18,13 @@ const ALWAYS: [(&str, &str); 5] = [
     ("Server", "dynamic-mcp"),
 ];
 
+/// A stream of events, and what is said of it to those on its way: compressed it would be held up.
+const EVENTS: &str = "text/event-stream";
+const KEPT_AS_IT_IS: &str = "no-store, no-transform";
+
+/// What web pages may read.
+const EXPOSED_HEADERS: &str = "mcp-session-id, www-authenticate, x-request-id";
+
 /// An answer that is complete but for what every answer carries.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -56,6 +63,40 @@ impl Answer {
         }
     }
 
+    /// The head of a stream of events.
+    pub(super) fn stream() -> Self {
+        Self {
+            status: 200,
+            body: Vec::new(),
+            content_type: EVENTS,
+            fields: vec![("X-Accel-Buffering", "no".to_owned())],
+        }
+    }
+
+    /// What a request is answered with for the gate alone, which answers it by a stream.
+    pub(super) fn by_stream() -> Self {
+        Self::empty(204).with("X-Gate-Stream", "1")
+    }
+
+    /// The same for a web page of that origin.
+    #[must_use]
+    pub(super) fn with_origin(self, origin: Option<&str>) -> Self {
+        match origin {
+            Some(origin) => self
+                .with("Access-Control-Allow-Origin", origin)
+                .with("Access-Control-Expose-Headers", EXPOSED_HEADERS)
+                .with("Vary", "Origin"),
+            None => self,
+        }
+    }
+
+    /// Its status line and fields, each with its line end, and nothing about the body's length.
+    pub(super) fn into_stream_head(self, request_id: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write_fields(request_id, &mut bytes);
+        bytes
+    }
+
     /// An error of the transport, with the HTTP status as its code.
     pub(super) fn error(status: u16, message: &str) -> Self {
         Self::json(status, error_without_id(i32::from(status), message))
@@ -70,6 +111,17 @@ impl Answer {
 
     /// Appends all of it to `bytes`; without its body where it answers HEAD.
     pub(super) fn write(self, request_id: &str, is_head: bool, bytes: &mut Vec<u8>) {
+        self.write_fields(request_id, bytes);
+        if self.status != 204 {
+            let _ = write!(bytes, "Content-Length: {}\r\n", self.body.len());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        if !is_head {
+            bytes.extend_from_slice(&self.body);
+        }
+    }
+
+    fn write_fields(&self, request_id: &str, bytes: &mut Vec<u8>) {
         let reason = StatusCode(self.status).default_reason_phrase();
         let date = clock::http_date(SystemTime::now());
         bytes.reserve(512 + self.body.len());
@@ -93,14 +145,11 @@ impl Answer {
         }
         put("x-request-id", request_id);
         for (name, value) in ALWAYS {
+            let value = match name {
+                "Cache-Control" if self.content_type == EVENTS => KEPT_AS_IT_IS,
+                _ => value,
+            };
             put(name, value);
-        }
-        if self.status != 204 {
-            let _ = write!(bytes, "Content-Length: {}\r\n", self.body.len());
-        }
-        bytes.extend_from_slice(b"\r\n");
-        if !is_head {
-            bytes.extend_from_slice(&self.body);
         }
     }
 }

@@ -8,7 +8,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::in_flight::Flight;
-use super::jsonrpc::{Request, RpcError, code};
+use super::jsonrpc::{Request, RequestId, RpcError, code};
+use super::outlet::Outlet;
 use super::pipe::Pipe;
 use super::revision::{self, MODERN};
 
@@ -41,13 +42,36 @@ impl ClientHeaders {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Transport<'a> {
     /// With headers that must agree with it.
-    Http(&'a ClientHeaders),
+    Http {
+        headers: &'a ClientHeaders,
+        /// Beside the answer, where the client takes a stream of events for one.
+        outlet: Option<&'a dyn Outlet>,
+    },
     /// In a line of a pipe.
     Stdio {
         pipe: &'a Pipe,
         /// The line's requests that can be cancelled.
         flights: &'a [Flight],
     },
+}
+
+impl<'a> Transport<'a> {
+    /// The way to the client beside the answer.
+    pub(super) fn outlet(self) -> Option<&'a dyn Outlet> {
+        match self {
+            Self::Http { outlet, .. } => outlet,
+            Self::Stdio { pipe, .. } => Some(pipe.outlet()),
+        }
+    }
+
+    /// The request of that id, where the transport knew it before.
+    pub(super) fn flight(self, id: &str) -> Option<&'a Flight> {
+        let Self::Stdio { flights, .. } = self else {
+            return None;
+        };
+        let id = RequestId::parse(id)?;
+        flights.iter().find(|flight| *flight.id() == id)
+    }
 }
 
 /// The era of a request whose envelope is right.
@@ -60,6 +84,8 @@ pub(super) enum Era {
 }
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// From which level on it wants logs, likewise.
+pub(super) const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// What the client declares, with each request anew.
 pub(super) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
@@ -78,7 +104,7 @@ pub(super) fn classify(request: &Request<'_>, transport: Transport<'_>) -> Resul
         .unwrap_or_default();
     let claimed = meta.get(META_VERSION).map(|raw| raw.get());
     let header = match transport {
-        Transport::Http(headers) => headers.protocol_version.as_deref(),
+        Transport::Http { headers, .. } => headers.protocol_version.as_deref(),
         Transport::Stdio { .. } => None,
     };
     let Some(claimed) = claimed else {
@@ -102,7 +128,7 @@ pub(super) fn classify(request: &Request<'_>, transport: Transport<'_>) -> Resul
     if claimed != MODERN {
         return Err(unsupported(&claimed));
     }
-    if let Transport::Http(headers) = transport {
+    if let Transport::Http { headers, .. } = transport {
         check_headers(request, headers)?;
     }
     Ok(Era::Modern)
@@ -213,7 +239,12 @@ pub fn is_answered_at_once(
         && match method {
             Some("tools/call") => name.is_some_and(crate::tools::is_answered_at_once),
             Some(
-                "server/discover" | "tools/list" | "resources/list" | "resources/templates/list",
+                "server/discover"
+                | "tools/list"
+                | "prompts/list"
+                | "resources/list"
+                | "resources/templates/list"
+                | "completion/complete",
             ) => true,
             _ => false,
         }
@@ -249,7 +280,13 @@ mod tests {
             name,
             ..ClientHeaders::default()
         };
-        let found = classify(&request, Transport::Http(&headers));
+        let found = classify(
+            &request,
+            Transport::Http {
+                headers: &headers,
+                outlet: None,
+            },
+        );
         assert_eq!(
             found.map_err(|error| error.code),
             expected,

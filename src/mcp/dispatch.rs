@@ -6,24 +6,33 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::classify::{ClientHeaders, Era, Transport, check_version, classify};
+use super::calls::Via;
+use super::capabilities::{client_capabilities, server_capabilities};
+use super::classify::{ClientHeaders, Era, Transport, classify};
 use super::in_flight::Flight;
 use super::jsonrpc::{
-    Body, Message, Rejected, Request, RequestId, RpcError, cancelled_id, code, error_text, parse,
-    result_text,
+    Body, Message, Rejected, Request, RequestId, RpcError, code, error_text, parse, result_text,
 };
-use super::lists::View;
+use super::lists::{Listed, View};
+use super::notes::Note;
+use super::outlet::Outlet;
 use super::paging::{cursor, page};
-use super::resources::list_resource_templates;
 use super::revision::{self, ASSUMED, BATCHING, MODERN};
 use super::session_token::Session;
-use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, wire};
+use super::{Reply, Server, UnknownSession, Verdict, wire};
 use crate::tools::CallContext;
 
 impl Server {
-    /// Answers one body that came by HTTP.
-    pub fn answer(&self, body: &[u8], headers: &ClientHeaders, context: &CallContext<'_>) -> Reply {
-        self.answer_body(body, Transport::Http(headers), context)
+    /// Answers one body that came by HTTP. What is to reach the client before the answer goes to
+    /// `outlet`, if there is one.
+    pub fn answer(
+        &self,
+        body: &[u8],
+        headers: &ClientHeaders,
+        outlet: Option<&dyn Outlet>,
+        context: &CallContext<'_>,
+    ) -> Reply {
+        self.answer_body(body, Transport::Http { headers, outlet }, context)
     }
 
     pub(super) fn answer_body(
@@ -48,41 +57,13 @@ impl Server {
         match message {
             Err(rejected) => malformed(rejected.id, &rejected.error),
             Ok(Message::Notification { method, params }) => {
-                let cancels = (method == CANCELLED).then_some(params).flatten();
-                self.take_note(cancels, transport, context)
+                self.take_note(&Note::Said(&method, params), transport, context)
             }
-            Ok(Message::Response) => self.take_note(None, transport, context),
+            Ok(Message::Response(response)) => {
+                self.take_note(&Note::Answered(response), transport, context)
+            }
             Ok(Message::Request(request)) => self.answer_request(&request, transport, context),
         }
-    }
-
-    /// What has no answer. Over HTTP only a session tells one client's requests from another's, so
-    /// without one a cancellation is taken and does nothing.
-    fn take_note(
-        &self,
-        cancels: Option<&str>,
-        transport: Transport<'_>,
-        context: &CallContext<'_>,
-    ) -> Reply {
-        let Transport::Http(headers) = transport else {
-            return Reply::Accepted;
-        };
-        if let Err(error) = check_version(headers) {
-            return malformed(None, &error);
-        }
-        if headers.is_modern() {
-            return Reply::Accepted;
-        }
-        match self.session(transport, context) {
-            Err(UnknownSession) => return unknown_session(None),
-            Ok(Some(session)) => {
-                if let Some(id) = cancelled_id(cancels) {
-                    self.in_flight.cancel(&session.id, &id);
-                }
-            }
-            Ok(None) => {}
-        }
-        Reply::Accepted
     }
 
     fn answer_request(
@@ -98,16 +79,20 @@ impl Server {
         if era == Era::Legacy && request.method == "initialize" {
             return self.initialize(request, transport, context);
         }
-        let mut of_session = None;
+        if era == Era::Modern && request.method == "subscriptions/listen" {
+            return self.listen(request, transport);
+        }
+        let (mut of_session, mut session) = (None, None);
         if era == Era::Legacy {
             match self.session(transport, context) {
                 Err(UnknownSession) => return unknown_session(Some(request.id)),
                 Ok(None) => {}
-                Ok(Some(session)) => {
+                Ok(Some(found)) => {
                     of_session = RequestId::parse(request.id).map(|id| {
                         let cancel = context.cancel.clone();
-                        self.in_flight.enter(&session.id, id, cancel)
+                        self.in_flight.enter(&found.id, id, cancel)
                     });
+                    session = Some(found);
                 }
             }
         }
@@ -115,7 +100,7 @@ impl Server {
         let cancel = flight.map_or(context.cancel, Flight::cancel);
         let context = &CallContext { cancel, ..*context };
         let result = catch_unwind(AssertUnwindSafe(|| match era {
-            Era::Legacy => self.legacy_method(request, context),
+            Era::Legacy => self.legacy_method(request, transport, session.as_ref(), context),
             Era::Modern => self.modern_method(request, transport, context),
         }));
         let result = result.unwrap_or_else(|_| Err(self.defect(context)));
@@ -158,8 +143,8 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Reply {
         let revision = match transport {
-            Transport::Stdio { pipe, .. } => pipe.revision(),
-            Transport::Http(headers) => match self.session(transport, context) {
+            Transport::Stdio { pipe, .. } => pipe.settled().map(|(revision, _)| revision),
+            Transport::Http { headers, .. } => match self.session(transport, context) {
                 Err(UnknownSession) => return unknown_session(None),
                 Ok(session) => {
                     let of_session = session.map_or(ASSUMED, |session| session.revision);
@@ -189,12 +174,12 @@ impl Server {
     }
 
     /// The session that a request of the handshake era names; none is needed.
-    fn session(
+    pub(super) fn session(
         &self,
         transport: Transport<'_>,
         context: &CallContext<'_>,
     ) -> Result<Option<Session>, UnknownSession> {
-        let Transport::Http(headers) = transport else {
+        let Transport::Http { headers, .. } = transport else {
             return Ok(None);
         };
         let (Some(sessions), Some(id)) = (&self.sessions, &headers.session_id) else {
@@ -214,24 +199,29 @@ impl Server {
         #[serde(rename_all = "camelCase")]
         struct Params {
             protocol_version: String,
+            capabilities: Option<Value>,
         }
-        let revision = match read::<Params>(request) {
-            Ok(params) => revision::negotiate(&params.protocol_version),
+        let (revision, declared) = match read::<Params>(request) {
+            Ok(params) => (
+                revision::negotiate(&params.protocol_version),
+                client_capabilities(params.capabilities.as_ref()),
+            ),
             Err(error) => return answered(error_text(Some(request.id), &error), Verdict::Answered),
         };
         let result = json!({
             "protocolVersion": revision,
-            "capabilities": capabilities(),
+            "capabilities": server_capabilities(),
             "serverInfo": wire::SERVER_INFO,
             "instructions": self.tools.instructions(),
         });
         let session_id = match transport {
             Transport::Stdio { pipe, .. } => {
-                pipe.settle(revision);
+                pipe.settle(revision, declared);
                 None
             }
-            Transport::Http(_) => self.sessions.as_ref().map(|sessions| {
-                sessions.begin(context.caller.principal(), revision, SystemTime::now())
+            Transport::Http { .. } => self.sessions.as_ref().map(|sessions| {
+                let principal = context.caller.principal();
+                sessions.begin(principal, revision, declared, SystemTime::now())
             }),
         };
         Reply::Message {
@@ -244,15 +234,28 @@ impl Server {
     fn legacy_method(
         &self,
         request: &Request<'_>,
+        transport: Transport<'_>,
+        session: Option<&Session>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
+        let via = Via {
+            era: Era::Legacy,
+            transport,
+            session,
+        };
         match request.method.as_str() {
             "ping" => Ok("{}".to_owned()),
             "tools/list" => self.list_tools(request, Era::Legacy, context),
-            "tools/call" => self.call_tool(request, None, context),
+            "tools/call" => self.call_tool(request, via, context),
+            "logging/setLevel" => self.set_level(request, transport, session),
+            "resources/subscribe" => self.subscribe(request, transport, session),
+            "resources/unsubscribe" => self.unsubscribe(request, transport, session),
             "resources/list" => self.list_resources(request, Era::Legacy, context),
-            "resources/templates/list" => list_resource_templates(request, Era::Legacy),
-            "resources/read" => self.read_resource(request, Era::Legacy, context),
+            "resources/templates/list" => self.list_resource_templates(request, Era::Legacy),
+            "resources/read" => self.read_resource(request, via, context),
+            "prompts/list" => self.list_prompts(request, Era::Legacy),
+            "prompts/get" => self.get_prompt(request, via, context),
+            "completion/complete" => self.complete(request, Era::Legacy, context),
             _ => Err(method_not_found()),
         }
     }
@@ -263,13 +266,21 @@ impl Server {
         transport: Transport<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
+        let via = Via {
+            era: Era::Modern,
+            transport,
+            session: None,
+        };
         match request.method.as_str() {
             "server/discover" => Ok(discover(&self.tools.instructions())),
             "tools/list" => self.list_tools(request, Era::Modern, context),
-            "tools/call" => self.call_tool(request, Some(transport), context),
+            "tools/call" => self.call_tool(request, via, context),
             "resources/list" => self.list_resources(request, Era::Modern, context),
-            "resources/templates/list" => list_resource_templates(request, Era::Modern),
-            "resources/read" => self.read_resource(request, Era::Modern, context),
+            "resources/templates/list" => self.list_resource_templates(request, Era::Modern),
+            "resources/read" => self.read_resource(request, via, context),
+            "prompts/list" => self.list_prompts(request, Era::Modern),
+            "prompts/get" => self.get_prompt(request, via, context),
+            "completion/complete" => self.complete(request, Era::Modern, context),
             _ => Err(method_not_found()),
         }
     }
@@ -281,7 +292,7 @@ impl Server {
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         let view = View {
-            shows_admin: self.tools.shows_admin_acts(context.caller),
+            own: self.tools.shows_admin_acts(context.caller).into(),
             era,
         };
         let make = || {
@@ -289,25 +300,26 @@ impl Server {
             let (tools, next) = page(request, tools, |tool| &tool.name)?;
             Ok(wire::tools_result(tools, next, era))
         };
+        self.listed(request, Listed::Tools, self.tools.tools_mark(), view, make)
+    }
+
+    /// A page of a list; the first one as it is kept.
+    pub(super) fn listed(
+        &self,
+        request: &Request<'_>,
+        listed: Listed,
+        mark: u64,
+        view: View,
+        make: impl FnOnce() -> Result<String, RpcError>,
+    ) -> Result<String, RpcError> {
         if cursor(request)?.is_some() {
             return make();
         }
-        self.lists.text(self.tools.generation(), view, make)
+        self.lists.text(listed, mark, view, make)
     }
 }
 
-impl<'a> Transport<'a> {
-    /// The request of that id, where the transport knew it before.
-    fn flight(self, id: &str) -> Option<&'a Flight> {
-        let Self::Stdio { flights, .. } = self else {
-            return None;
-        };
-        let id = RequestId::parse(id)?;
-        flights.iter().find(|flight| *flight.id() == id)
-    }
-}
-
-fn answered(body: String, verdict: Verdict) -> Reply {
+pub(super) fn answered(body: String, verdict: Verdict) -> Reply {
     Reply::Message {
         body,
         verdict,
@@ -315,11 +327,11 @@ fn answered(body: String, verdict: Verdict) -> Reply {
     }
 }
 
-fn malformed(id: Option<&str>, error: &RpcError) -> Reply {
+pub(super) fn malformed(id: Option<&str>, error: &RpcError) -> Reply {
     answered(error_text(id, error), Verdict::Malformed)
 }
 
-fn unknown_session(id: Option<&str>) -> Reply {
+pub(super) fn unknown_session(id: Option<&str>) -> Reply {
     let message = "there is no such session: it has ended or is too old; initialize again";
     let error = RpcError::new(code::UNKNOWN_SESSION, message);
     answered(error_text(id, &error), Verdict::UnknownSession)
@@ -334,14 +346,10 @@ pub(super) fn read<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, R
         .map_err(|error| RpcError::invalid_params(format!("params: {error}")))
 }
 
-fn capabilities() -> Value {
-    json!({ "tools": {}, "resources": {} })
-}
-
 fn discover(instructions: &str) -> String {
     let mut result = Map::new();
     result.insert("supportedVersions".to_owned(), json!([MODERN]));
-    result.insert("capabilities".to_owned(), capabilities());
+    result.insert("capabilities".to_owned(), server_capabilities());
     result.insert("instructions".to_owned(), instructions.into());
     wire::cacheable(result, Era::Modern)
 }

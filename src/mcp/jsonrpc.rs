@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::auth::Denied;
+use crate::domain::json::JsonText;
 
 /// Codes of JSON-RPC 2.0 and of MCP 2026-07-28, and our own: those of the HTTP status beside them.
 pub(super) mod code {
@@ -90,7 +91,7 @@ pub(super) enum Message<'a> {
         params: Option<&'a str>,
     },
     /// An answer to a request of ours.
-    Response,
+    Response(Response<'a>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +101,33 @@ pub(super) struct Request<'a> {
     pub(super) method: String,
     /// JSON text of an object.
     pub(super) params: Option<&'a str>,
+}
+
+/// A result, or else an error; JSON texts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Response<'a> {
+    pub(super) id: &'a str,
+    pub(super) result: Option<&'a str>,
+    pub(super) error: Option<&'a str>,
+}
+
+impl Response<'_> {
+    /// The result, or the message of the error.
+    pub(super) fn outcome(&self) -> Result<JsonText, String> {
+        #[derive(Deserialize)]
+        struct Failed {
+            message: String,
+        }
+        match (self.error, self.result) {
+            (None, Some(result)) => {
+                JsonText::parse(result.to_owned()).map_err(|error| error.to_string())
+            }
+            (error, _) => {
+                let failed: Option<Failed> = serde_json::from_str(error.unwrap_or_default()).ok();
+                Err(failed.map_or_else(String::new, |failed| failed.message))
+            }
+        }
+    }
 }
 
 /// A message that cannot be taken, with its id where that could be read.
@@ -184,8 +212,10 @@ fn parse_one(text: &str) -> Result<Message<'_>, Rejected<'_>> {
         return Err(reject(None, "\"id\" must be a string or an integer"));
     }
     let Some(method) = envelope.method else {
-        return match (id, envelope.result.or(envelope.error)) {
-            (Some(_), Some(_)) => Ok(Message::Response),
+        let result = envelope.result.map(RawValue::get);
+        let error = envelope.error.map(RawValue::get);
+        return match (id, result.or(error)) {
+            (Some(id), Some(_)) => Ok(Message::Response(Response { id, result, error })),
             _ => Err(reject(readable_id, "\"method\" is missing")),
         };
     };
@@ -350,11 +380,19 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(one(r#"{"jsonrpc":"2.0","method":"a/b"}"#).starts_with("Notification"));
-        assert_eq!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "Response");
-        assert_eq!(
-            one(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1}}"#),
-            "Response"
-        );
+        let outcome = |text: &str| match parse(text.as_bytes()) {
+            Ok(Body::One(Ok(Message::Response(response)))) => {
+                (response.id.to_owned(), response.outcome())
+            }
+            other => panic!("{other:?}"),
+        };
+        let result = JsonText::parse("{\"a\":1.0}".to_owned()).unwrap();
+        let given = outcome(r#"{"jsonrpc":"2.0","id":"x","result":{"a":1.0}}"#);
+        assert_eq!(given, ("\"x\"".to_owned(), Ok(result)));
+        for (error, message) in [(r#"{"code":1,"message":"no"}"#, "no"), ("7", "")] {
+            let given = outcome(&format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#));
+            assert_eq!(given, ("1".to_owned(), Err(message.to_owned())));
+        }
         let batch = parse(br#"[{"jsonrpc":"2.0","method":"a"},1]"#);
         assert!(matches!(batch, Ok(Body::Batch(parts)) if parts.len() == 2 && parts[1].is_err()));
     }

@@ -1,66 +1,89 @@
-//! Texts of `tools/list`: made once for all callers who see the same, until a tool changes.
+//! Texts of lists: made once for all callers who see the same, until something in them changes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::classify::Era;
 
+/// What there are lists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
 /// What a list depends on beside the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct View {
-    pub(super) shows_admin: bool,
+    /// How much of the server's own its caller sees.
+    pub(super) own: usize,
     pub(super) era: Era,
 }
 
-/// The first pages of one generation of the registry.
+/// The first pages of one state of what is listed.
 #[derive(Debug, Default)]
 struct Kept {
-    generation: u64,
+    mark: u64,
     texts: Vec<(View, String)>,
 }
 
 impl Kept {
-    fn find(&self, generation: u64, view: View) -> Option<&String> {
+    fn find(&self, mark: u64, view: View) -> Option<&String> {
         let is_wanted = |(kept, _): &&(View, String)| *kept == view;
         let found = self.texts.iter().find(is_wanted).map(|(_, text)| text);
-        found.filter(|_| self.generation == generation)
+        found.filter(|_| self.mark == mark)
     }
 }
 
-/// The texts that are kept: at most one for each view.
+/// The texts that are kept: of each list at most one for each view.
 #[derive(Debug, Default)]
-pub(super) struct Lists(Mutex<Kept>);
+pub(super) struct Lists {
+    tools: Mutex<Kept>,
+    prompts: Mutex<Kept>,
+    resources: Mutex<Kept>,
+    templates: Mutex<Kept>,
+}
 
 impl Lists {
-    /// The first page as `view` shows it, made by `make` where it is not known. `generation` was
-    /// read before, so that what is kept is never older than it says.
+    /// The first page as `view` shows it, made by `make` where it is not known. `mark` names the
+    /// state of what is listed and was read before, so that what is kept is never older than it
+    /// says.
     ///
     /// # Errors
     /// Those of `make`.
     pub(super) fn text<E>(
         &self,
-        generation: u64,
+        listed: Listed,
+        mark: u64,
         view: View,
         make: impl FnOnce() -> Result<String, E>,
     ) -> Result<String, E> {
-        if let Some(text) = self.lock().find(generation, view) {
+        if let Some(text) = self.lock(listed).find(mark, view) {
             return Ok(text.clone());
         }
         let text = make()?;
-        let mut kept = self.lock();
-        if kept.generation < generation {
+        let mut kept = self.lock(listed);
+        if kept.mark < mark {
             *kept = Kept {
-                generation,
+                mark,
                 texts: Vec::new(),
             };
         }
-        if kept.generation == generation && kept.find(generation, view).is_none() {
+        if kept.mark == mark && kept.find(mark, view).is_none() {
             kept.texts.push((view, text.clone()));
         }
         Ok(text)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, listed: Listed) -> MutexGuard<'_, Kept> {
+        let kept = match listed {
+            Listed::Tools => &self.tools,
+            Listed::Prompts => &self.prompts,
+            Listed::Resources => &self.resources,
+            Listed::Templates => &self.templates,
+        };
+        kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,29 +92,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_made_once_for_each_view_and_generation() {
+    fn a_text_is_made_once_for_each_view_and_state() {
         let lists = Lists::default();
-        let check = |generation, shows_admin, era, made: &str, expected: &str| {
-            let view = View { shows_admin, era };
-            let text = lists.text(generation, view, || Ok::<_, ()>(made.to_owned()));
-            assert_eq!(text.as_deref(), Ok(expected), "{generation} {view:?}");
+        let check = |mark, own, era, made: &str, expected: &str| {
+            let view = View { own, era };
+            let text = lists.text(Listed::Tools, mark, view, || Ok::<_, ()>(made.to_owned()));
+            assert_eq!(text.as_deref(), Ok(expected), "{mark} {view:?}");
         };
-        check(0, true, Era::Modern, "a", "a");
-        check(0, true, Era::Modern, "b", "a");
-        check(0, false, Era::Modern, "c", "c");
-        check(0, true, Era::Legacy, "d", "d");
-        check(0, false, Era::Modern, "e", "c");
-        check(2, true, Era::Modern, "f", "f");
-        check(2, false, Era::Modern, "g", "g");
-        check(2, true, Era::Modern, "h", "f");
+        check(0, 1, Era::Modern, "a", "a");
+        check(0, 1, Era::Modern, "b", "a");
+        check(0, 0, Era::Modern, "c", "c");
+        check(0, 1, Era::Legacy, "d", "d");
+        check(0, 0, Era::Modern, "e", "c");
+        check(2, 1, Era::Modern, "f", "f");
+        check(2, 0, Era::Modern, "g", "g");
+        check(2, 1, Era::Modern, "h", "f");
         let view = View {
-            shows_admin: false,
+            own: 0,
             era: Era::Legacy,
         };
-        assert_eq!(lists.text(2, view, || Err("no")), Err("no"));
+        assert_eq!(lists.text(Listed::Tools, 2, view, || Err("no")), Err("no"));
         // One who was slow is answered, and takes nothing away from the others.
-        check(1, true, Era::Modern, "i", "i");
-        check(2, true, Era::Modern, "j", "f");
-        assert_eq!(lists.lock().texts.len(), 2);
+        check(1, 1, Era::Modern, "i", "i");
+        check(2, 1, Era::Modern, "j", "f");
+        assert_eq!(lists.lock(Listed::Tools).texts.len(), 2);
+        assert_eq!(
+            lists.text(Listed::Prompts, 2, view, || Err("no")),
+            Err("no")
+        );
     }
 }

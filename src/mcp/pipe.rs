@@ -1,31 +1,58 @@
 //! The one client at the other end of a pipe, its lines, and what is known of them before they are
 //! answered: lines are taken in the order in which they come, and answered in any.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Server;
 use super::classify::Transport;
 use super::in_flight::Flight;
 use super::jsonrpc::{Body, Message, RequestId, RpcError, cancelled_id, code, error_text, parse};
+use super::listeners::ClientState;
+use super::outlet::Outlet;
 use super::{CANCELLED, Reply};
-use crate::tools::CallContext;
+use crate::tools::{CallContext, Capabilities};
 
 /// A name that no session has.
-const CLIENT: &str = "pipe";
+pub(super) const CLIENT: &str = "pipe";
 
-/// What the client's handshake settled on.
-#[derive(Debug, Default)]
+/// The client: what its handshake settled on, what it set since, and the way to it.
+#[derive(Debug)]
 pub struct Pipe {
-    revision: Mutex<Option<&'static str>>,
+    settled: Mutex<Option<(&'static str, Capabilities)>>,
+    state: Mutex<ClientState>,
+    outlet: Arc<dyn Outlet>,
 }
 
 impl Pipe {
-    pub(super) fn settle(&self, revision: &'static str) {
-        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+    /// A client that has said nothing yet.
+    pub fn new(outlet: Arc<dyn Outlet>) -> Self {
+        Self {
+            settled: Mutex::default(),
+            state: Mutex::default(),
+            outlet,
+        }
     }
 
-    pub(super) fn revision(&self) -> Option<&'static str> {
-        *self.revision.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn settle(&self, revision: &'static str, declared: Capabilities) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        *settled = Some((revision, declared));
+    }
+
+    /// Revision and capabilities, once there was a handshake.
+    pub(super) fn settled(&self) -> Option<(&'static str, Capabilities)> {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn with_state<T>(&self, act: impl FnOnce(&mut ClientState) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn outlet(&self) -> &dyn Outlet {
+        &*self.outlet
+    }
+
+    pub(super) fn shared_outlet(&self) -> Arc<dyn Outlet> {
+        Arc::clone(&self.outlet)
     }
 }
 
@@ -90,6 +117,7 @@ impl Server {
             Message::Notification { method, params } if method == CANCELLED => {
                 if let Some(id) = cancelled_id(*params) {
                     self.in_flight.cancel(CLIENT, &id);
+                    self.listeners.cancel_piped(&id);
                 }
                 None
             }
@@ -112,11 +140,18 @@ impl Server {
         match self.answer_body(&line.bytes, Transport::Stdio { pipe, flights }, context) {
             Reply::Accepted => None,
             Reply::Message { body, .. } => Some(body),
+            Reply::Stream(subscription) => {
+                self.listeners.join(subscription, pipe.shared_outlet());
+                None
+            }
         }
     }
 }
 
 /// Methods that are answered from memory in microseconds, in the order of their lines.
 fn is_quick(method: &str) -> bool {
-    matches!(method, "initialize" | "ping" | "server/discover")
+    matches!(
+        method,
+        "initialize" | "ping" | "server/discover" | "subscriptions/listen"
+    )
 }

@@ -181,7 +181,13 @@ mod tests {
             assert_eq!(open(&text[..at]), None, "{at}");
             assert_eq!(open(&text[at + 1..]), None, "{at}");
         }
-        let (_, session) = session_token::issue(&key, &who, "2025-06-18", NOW);
+        let (_, session) = session_token::issue(
+            &key,
+            &who,
+            "2025-06-18",
+            crate::tools::Capabilities::NONE,
+            NOW,
+        );
         for other in [
             "",
             ".",

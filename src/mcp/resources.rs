@@ -3,13 +3,17 @@
 use serde::Deserialize;
 use serde_json::json;
 
+use super::calls::Via;
 use super::classify::Era;
 use super::dispatch::read;
 use super::jsonrpc::{Request, RpcError, code};
+use super::lists::{Listed, View};
 use super::paging::page;
+use super::rendered::not_rendered;
+use super::request_state::Bound;
 use super::{Server, wire};
-use crate::domain::failure::Failure;
-use crate::tools::{CallContext, NotRead};
+use crate::domain::json::JsonText;
+use crate::tools::{CallContext, NotRendered, Outcome};
 
 /// Longer ones are told from others by nobody; they would only be echoed.
 const MAX_URI_BYTES: usize = 8192;
@@ -21,15 +25,34 @@ impl Server {
         era: Era,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
-        let resources = self.tools.list_resources(context.caller);
-        let (resources, next) = page(request, resources, |resource| &resource.uri)?;
-        Ok(wire::list_result("resources", resources, next, era))
+        let make = || {
+            let resources = self.tools.list_resources(context.caller);
+            let (resources, next) = page(request, resources, |resource| resource.address())?;
+            Ok(wire::list_result("resources", resources, next, era))
+        };
+        let mark = self.tools.resources_mark();
+        let own = self.tools.own_resources(context.caller);
+        self.listed(request, Listed::Resources, mark, View { own, era }, make)
+    }
+
+    pub(super) fn list_resource_templates(
+        &self,
+        request: &Request<'_>,
+        era: Era,
+    ) -> Result<String, RpcError> {
+        let make = || {
+            let templates = self.tools.list_resource_templates();
+            let (templates, next) = page(request, templates, |template| template.address())?;
+            Ok(wire::list_result("resourceTemplates", templates, next, era))
+        };
+        let (mark, view) = (self.tools.resources_mark(), View { own: 0, era });
+        self.listed(request, Listed::Templates, mark, view, make)
     }
 
     pub(super) fn read_resource(
         &self,
         request: &Request<'_>,
-        era: Era,
+        via: Via<'_>,
         context: &CallContext<'_>,
     ) -> Result<String, RpcError> {
         #[derive(Deserialize)]
@@ -41,25 +64,27 @@ impl Server {
             let message = format!("params.uri is longer than {MAX_URI_BYTES} bytes");
             return Err(RpcError::invalid_params(message));
         }
-        match self.tools.read_resource(context, &uri) {
-            Ok(contents) => Ok(wire::list_result("contents", contents, None, era)),
-            Err(NotRead::Unknown) => Err(unknown(&uri, era)),
-            Err(NotRead::Refused(failure)) => Err(refused(&failure)),
-        }
-    }
-}
-
-/// There are none yet.
-pub(super) fn list_resource_templates(request: &Request<'_>, era: Era) -> Result<String, RpcError> {
-    let (none, next) = page(request, Vec::<String>::new(), |template| template)?;
-    Ok(wire::list_result("resourceTemplates", none, next, era))
-}
-
-fn refused(failure: &Failure) -> RpcError {
-    let retry = failure.retry_after_ms;
-    RpcError {
-        data: retry.map(|millis| json!({ "retryAfterMs": millis })),
-        ..RpcError::new(code::TOO_MANY_REQUESTS, failure.message.clone())
+        let nothing = JsonText::empty_object();
+        let bound = Bound {
+            principal: context.caller.principal(),
+            method: &request.method,
+            name: &uri,
+            arguments: &nothing,
+        };
+        let reached = self.reach(request, via, bound)?;
+        let context = &reached.within(context);
+        let rendered = self
+            .tools
+            .read_resource(context, &uri)
+            .map_err(|reason| match reason {
+                NotRendered::Unknown => unknown(&uri, via.era),
+                reason => not_rendered(reason, "resource"),
+            })?;
+        let image = rendered.image.as_ref();
+        Ok(match rendered.outcome {
+            Outcome::Done(parts) => wire::list_result("contents", parts, None, via.era),
+            Outcome::Asked(asked) => self.input_required(bound, &asked, image),
+        })
     }
 }
 

@@ -2,20 +2,22 @@
 //! every restart and every process with the same key honours them. An id is no authenticator: it
 //! names a session to the principal it was made for, and to nobody else.
 //!
-//! `1.REVISION.ISSUED.ID.CODE`: the issue time in seconds since the Unix epoch, a random id, and
-//! the HMAC over these and over the principal, who is not named in it.
+//! `2.REVISION.CAPABILITIES.ISSUED.ID.CODE`: what the client declared, the issue time in seconds
+//! since the Unix epoch, a random id, and the HMAC over these and over the principal, who is not
+//! named in it.
 
-use super::revision;
+use super::{capabilities, revision};
 use crate::base::hmac::hmac_sha256;
 use crate::base::ids::{hex, random_hex};
 use crate::base::secret::Secret;
 use crate::domain::principal::Principal;
+use crate::tools::Capabilities;
 
 /// How long a session may last, in seconds from its issue.
 const LIFETIME_S: u64 = 7 * 24 * 3600;
 /// Far more than any id of ours: longer ones are not looked at.
 const MAX_BYTES: usize = 256;
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// What sessions are signed with: secret, the same for all processes of a registry.
 #[derive(Clone)]
@@ -56,6 +58,8 @@ pub(super) struct Session {
     pub(super) id: String,
     /// What its handshake settled on.
     pub(super) revision: &'static str,
+    /// What its client declared that it can be asked.
+    pub(super) capabilities: Capabilities,
 }
 
 /// A new session and the text of its id, `now` in seconds since the Unix epoch.
@@ -63,12 +67,19 @@ pub(super) fn issue(
     key: &SessionKey,
     principal: &Principal,
     revision: &'static str,
+    declared: Capabilities,
     now: u64,
 ) -> (Session, String) {
     let id = random_hex();
-    let signed = format!("{VERSION}.{revision}.{now}.{id}");
+    let word = capabilities::encode(&declared);
+    let signed = format!("{VERSION}.{revision}.{word}.{now}.{id}");
     let code = code(key, principal, &signed);
-    (Session { id, revision }, format!("{signed}.{code}"))
+    let session = Session {
+        id,
+        revision,
+        capabilities: declared,
+    };
+    (session, format!("{signed}.{code}"))
 }
 
 /// The session that a text names; `None` for one that is forged, of another principal or over age.
@@ -86,12 +97,13 @@ pub(super) fn verify(
     }
     // Signed by us; only the version could still be another.
     let mut fields = signed.split('.');
-    let (version, revision) = (fields.next()?, fields.next()?);
+    let (version, revision, word) = (fields.next()?, fields.next()?, fields.next()?);
     let (issued, id) = (fields.next()?.parse::<u64>().ok()?, fields.next()?);
     let is_ours = version == VERSION && fields.next().is_none();
     (is_ours && now.saturating_sub(issued) <= LIFETIME_S).then_some(Session {
         id: id.to_owned(),
         revision: revision::known_legacy(revision)?,
+        capabilities: capabilities::decode(word),
     })
 }
 
@@ -105,6 +117,11 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
+    const ALL: Capabilities = Capabilities {
+        elicitation: true,
+        roots: true,
+        ..Capabilities::NONE
+    };
 
     fn principal(issuer: &str, subject: &str) -> Principal {
         Principal {
@@ -116,7 +133,7 @@ mod tests {
     #[test]
     fn known_to_its_key_and_its_principal_for_a_week() {
         let (key, one) = (SessionKey::new([7; 32]), principal("iss", "one"));
-        let (session, text) = issue(&key, &one, "2025-06-18", NOW);
+        let (session, text) = issue(&key, &one, "2025-06-18", ALL, NOW);
         assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
         let check = |key: &SessionKey, who: &Principal, now: u64, known: bool| {
             let found = verify(key, who, &text, now);
@@ -136,7 +153,7 @@ mod tests {
     #[test]
     fn any_change_of_an_id_is_noticed() {
         let (key, who) = (SessionKey::new([7; 32]), Principal::local());
-        let (_, text) = issue(&key, &who, "2025-03-26", NOW);
+        let (_, text) = issue(&key, &who, "2025-03-26", Capabilities::NONE, NOW);
         for at in 0..text.len() {
             for change in [1, 0x20] {
                 let mut bytes = text.clone().into_bytes();
@@ -146,7 +163,7 @@ mod tests {
             }
             assert_eq!(verify(&key, &who, &text[..at], NOW), None, "{at}");
         }
-        for other in ["", ".", "....", "1.2025-03-26.1.x.", &format!("{text}0")] {
+        for other in ["", ".", ".....", "2.2025-03-26.-.1.x.", &format!("{text}0")] {
             assert_eq!(verify(&key, &who, other, NOW), None, "{other}");
         }
         assert_eq!(verify(&key, &who, &".".repeat(100_000), NOW), None);

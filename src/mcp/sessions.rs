@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::listeners::ClientState;
 use super::session_token::{self, Session, SessionKey};
 use crate::base::clock::unix_millis;
 use crate::domain::principal::Principal;
 use crate::registry::ended::EndedSessions;
+use crate::tools::Capabilities;
 
 /// Sessions that are counted as in use; more are served, but not counted.
 const MAX_SEEN: usize = 10_000;
@@ -41,11 +43,18 @@ pub struct Sessions {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// When each was seen last, in milliseconds since the Unix epoch.
-    seen: HashMap<String, u64>,
+    seen: HashMap<String, Seen>,
     swept_at: u64,
     created: u64,
     expired: u64,
+}
+
+/// A session in use.
+#[derive(Debug, Default)]
+struct Seen {
+    /// When last, in milliseconds since the Unix epoch.
+    at: u64,
+    state: ClientState,
 }
 
 impl Sessions {
@@ -65,10 +74,12 @@ impl Sessions {
         &self,
         principal: &Principal,
         revision: &'static str,
+        declared: Capabilities,
         now: SystemTime,
     ) -> String {
         let now = unix_millis(now);
-        let (session, text) = session_token::issue(&self.key, principal, revision, now / 1000);
+        let (session, text) =
+            session_token::issue(&self.key, principal, revision, declared, now / 1000);
         let mut table = self.lock();
         table.created += 1;
         table.see(session.id, now, self.idle_ms);
@@ -105,6 +116,29 @@ impl Sessions {
         Ok(session)
     }
 
+    /// Reads or sets what is kept for a session that was seen; `None` where nothing is kept.
+    pub(super) fn with_state<T>(
+        &self,
+        id: &str,
+        act: impl FnOnce(&mut ClientState) -> T,
+    ) -> Option<T> {
+        let mut table = self.lock();
+        table.seen.get_mut(id).map(|seen| act(&mut seen.state))
+    }
+
+    /// What the state of a session says; `None` where it is no longer kept.
+    pub(super) fn peek<T>(&self, id: &str, ask: impl FnOnce(&ClientState) -> T) -> Option<T> {
+        if self.ended.contains(id) {
+            return None;
+        }
+        self.with_state(id, |state| ask(state))
+    }
+
+    /// Frees what is kept for sessions that are out of use.
+    pub(super) fn free_idle(&self, now: SystemTime) {
+        self.lock().sweep(unix_millis(now), self.idle_ms);
+    }
+
     pub(super) fn counts(&self, now: SystemTime) -> SessionCounts {
         let mut table = self.lock();
         table.sweep(unix_millis(now), self.idle_ms);
@@ -126,7 +160,7 @@ impl Table {
             self.sweep(now, idle_ms);
         }
         if self.seen.len() < MAX_SEEN || self.seen.contains_key(&id) {
-            self.seen.insert(id, now);
+            self.seen.entry(id).or_default().at = now;
         }
     }
 
@@ -134,7 +168,7 @@ impl Table {
         self.swept_at = now;
         let before = self.seen.len();
         self.seen
-            .retain(|_, seen| now.saturating_sub(*seen) <= idle_ms);
+            .retain(|_, seen| now.saturating_sub(seen.at) <= idle_ms);
         self.expired += (before - self.seen.len()) as u64;
     }
 }
@@ -164,8 +198,8 @@ mod tests {
     #[test]
     fn idle_ones_are_not_counted_but_still_known() {
         let (sessions, who) = (sessions(), Principal::local());
-        let one = sessions.begin(&who, "2025-06-18", at(0));
-        sessions.begin(&who, "2025-06-18", at(0));
+        let one = sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(0));
+        sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(0));
         assert_eq!(count(&sessions, 30), (2, 2, 0));
         assert!(sessions.find(&one, &who, at(50)).is_ok());
         assert_eq!(count(&sessions, 61), (1, 2, 1));
@@ -177,7 +211,7 @@ mod tests {
     #[test]
     fn an_ended_one_is_gone() {
         let (sessions, who) = (sessions(), Principal::local());
-        let id = sessions.begin(&who, "2025-06-18", at(0));
+        let id = sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(0));
         assert!(sessions.end(&id, &who, at(1)).is_ok());
         assert_eq!(sessions.find(&id, &who, at(1)), Err(UnknownSession));
         assert_eq!(sessions.end(&id, &who, at(1)), Err(UnknownSession));
@@ -188,11 +222,11 @@ mod tests {
     fn tables_stay_bounded() {
         let (sessions, who) = (sessions(), Principal::local());
         for _ in 0..=MAX_SEEN {
-            sessions.begin(&who, "2025-06-18", at(0));
+            sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(0));
         }
         assert_eq!(count(&sessions, 0), (MAX_SEEN, MAX_SEEN as u64 + 1, 0));
         // A full table makes room for who comes later.
-        sessions.begin(&who, "2025-06-18", at(100));
+        sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(100));
         assert_eq!(count(&sessions, 100).0, 1);
     }
 }

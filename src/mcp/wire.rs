@@ -9,7 +9,7 @@ use super::classify::Era;
 use crate::domain::asking::{Ask, AskKind};
 use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
-use crate::tools::{Asked, ListedTool, ToolAnswer};
+use crate::tools::{Asked, ListedTool, PromptMessages, ToolAnswer};
 
 /// How long a client may keep a list, in milliseconds. Not at all: who has made a tool lists again
 /// at once, and would not find it.
@@ -47,6 +47,16 @@ const META: Meta<'static> = Meta {
     server_info: Some(SERVER_INFO),
     image: None,
 };
+
+/// The tag of everything that belongs to a subscription.
+pub(super) const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The result of `subscriptions/listen`, which comes when the server ends it.
+pub(super) fn subscription_ended(id: &Value) -> String {
+    let info = "io.modelcontextprotocol/serverInfo";
+    let meta = json!({ info: SERVER_INFO, META_SUBSCRIPTION: id });
+    json!({ "resultType": "complete", "_meta": meta }).to_string()
+}
 
 /// Completes a result object for its era.
 pub(super) fn finish(mut result: Map<String, Value>, era: Era) -> String {
@@ -105,6 +115,32 @@ pub(super) fn call_result(answer: &ToolAnswer, era: Era) -> String {
         structured_content: structured
             .filter(|value| era == Era::Modern || value.text().starts_with('{')),
         is_error: answer.is_error,
+        extra,
+    };
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
+/// `GetPromptResult`.
+pub(super) fn prompt_result(
+    prompt: &PromptMessages,
+    image: Option<&UsedImage>,
+    era: Era,
+) -> String {
+    #[derive(Serialize)]
+    struct Wire<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        messages: &'a JsonText,
+        #[serde(flatten)]
+        extra: Extra<'a>,
+    }
+    let mut extra = Extra::of(era, false);
+    if image.is_some() {
+        extra.meta.get_or_insert_default().image = image;
+    }
+    let wire = Wire {
+        description: prompt.description.as_deref(),
+        messages: &prompt.messages,
         extra,
     };
     serde_json::to_string(&wire).unwrap_or_default()

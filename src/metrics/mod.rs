@@ -76,6 +76,10 @@ pub enum CallKind {
     BuiltIn,
     /// A tool made at run time.
     Dynamic,
+    /// Code of a prompt.
+    Prompt,
+    /// Code of a resource.
+    Resource,
     /// `run_js_ephemeral`.
     RunJs,
     /// Commands or code in a sandbox.
@@ -87,6 +91,8 @@ impl CallKind {
         match self {
             Self::BuiltIn => "builtin",
             Self::Dynamic => "dynamic",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
             Self::RunJs => "run_js_ephemeral",
             Self::Sandbox => "sandbox",
         }
@@ -120,6 +126,9 @@ pub const AUTH_DENIALS: [&str; 12] = [
     "keys_unavailable",
 ];
 
+/// How questions to clients end. Each is shown from the start.
+pub const QUESTION_ENDINGS: [&str; 4] = ["answered", "refused", "timeout", "abandoned"];
+
 /// Everything that is counted while serving.
 #[derive(Debug)]
 pub struct Metrics {
@@ -134,6 +143,8 @@ pub struct Metrics {
     panics: AtomicU64,
     authenticated: AtomicU64,
     auth_denied: Mutex<BTreeMap<&'static str, u64>>,
+    questions: Mutex<BTreeMap<&'static str, u64>>,
+    notifications_dropped: AtomicU64,
     audit_written: AtomicU64,
     audit_failed: AtomicU64,
     audit_bytes: AtomicU64,
@@ -154,6 +165,8 @@ impl Default for Metrics {
             panics: AtomicU64::new(0),
             authenticated: AtomicU64::new(0),
             auth_denied: Mutex::new(AUTH_DENIALS.map(|reason| (reason, 0)).into()),
+            questions: Mutex::new(QUESTION_ENDINGS.map(|ending| (ending, 0)).into()),
+            notifications_dropped: AtomicU64::new(0),
             audit_written: AtomicU64::new(0),
             audit_failed: AtomicU64::new(0),
             audit_bytes: AtomicU64::new(0),
@@ -220,6 +233,16 @@ impl Metrics {
     /// Counts a request that ended in a panic of ours.
     pub fn count_panic(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a question to a client that has ended; `ending` is one of [`QUESTION_ENDINGS`].
+    pub fn count_question(&self, ending: &'static str) {
+        count(&self.questions, ending);
+    }
+
+    /// Counts a notification of running code that went beyond what one call may say.
+    pub fn count_notification_dropped(&self) {
+        self.notifications_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts lines that reached the audit log.
@@ -297,6 +320,7 @@ impl Metrics {
             family.histogram_sample(&[("phase", phase)], &histogram.snapshot());
         }
         self.expose_auth(text);
+        self.expose_clients(text);
         text.counter(
             "containers_reaped_total",
             "Containers of dead instances that were removed.",
@@ -333,6 +357,28 @@ impl Metrics {
             text.counter(name, help)
                 .sample(&[], count.load(Ordering::Relaxed) as f64);
         }
+    }
+
+    fn expose_clients(&self, text: &mut Exposition) {
+        let questions = self
+            .questions
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut family = text.counter(
+            "client_questions_total",
+            "Questions that running code asked clients beside its call.",
+        );
+        for (ending, count) in questions.iter() {
+            family.sample(&[("result", ending)], *count as f64);
+        }
+        text.counter(
+            "notifications_dropped_total",
+            "Logs and progress of running code beyond what one call may say.",
+        )
+        .sample(
+            &[],
+            self.notifications_dropped.load(Ordering::Relaxed) as f64,
+        );
     }
 
     fn expose_auth(&self, text: &mut Exposition) {

@@ -1,83 +1,147 @@
-//! What a write makes of the tools there are: pure decisions, the same for every backend. No I/O.
+//! What a write makes of the entries there are: pure decisions, the same for every backend and
+//! every kind. No I/O.
 
 use std::sync::Arc;
 
+use super::record::{Record, Stored};
 use super::snapshot::Snapshot;
 use super::{Imported, OnCollision, StoreError};
-use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
+use crate::domain::entry::{Entry, EntryName, InvalidField, Kind};
+use crate::domain::resource::ResourceDefinition;
 
 /// The highest revision: the last whole number that every JSON reader keeps exact (2^53 − 1).
 pub(super) const MAX_REVISION: u64 = (1 << 53) - 1;
 
-/// The record of a new tool.
-pub(super) fn decide_create(
-    snapshot: &Snapshot,
-    name: ToolName,
-    definition: Definition,
-    max_tools: usize,
-    now: String,
-) -> Result<Arc<Tool>, StoreError> {
-    if snapshot.get(name.as_str()).is_some() {
-        return Err(StoreError::AlreadyExists { name });
+/// What a write does.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Entries to be put in, or in place of those of their kind and name.
+    pub(super) put: Vec<Record>,
+    /// Entries to be taken out.
+    pub(super) removed: Vec<Record>,
+}
+
+impl Change {
+    /// One entry put in.
+    pub(super) fn of(record: Record) -> Self {
+        Self {
+            put: vec![record],
+            removed: Vec::new(),
+        }
     }
-    if let Some(other) = snapshot.of_same_spelling(name.as_str()) {
+
+    /// Whether nothing changes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// What a decision has to know beside the entries there are.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The store's time, RFC 3339.
+    pub now: String,
+    /// Most entries of one kind.
+    pub max_entries: usize,
+}
+
+/// The record of a new entry.
+pub(super) fn decide_create<D: Stored>(
+    snapshot: &Snapshot,
+    name: EntryName,
+    definition: D,
+    moment: &Moment,
+) -> Result<Arc<Entry<D>>, StoreError> {
+    let (kind, shelf) = (D::KIND, snapshot.shelf::<D>());
+    if shelf.get(name.as_str()).is_some() {
+        return Err(StoreError::AlreadyExists { kind, name });
+    }
+    if let Some(other) = shelf.of_same_spelling(name.as_str()) {
         return Err(StoreError::NameTaken {
+            kind,
             name,
             by: other.name.clone(),
         });
     }
-    if snapshot.tools().len() >= max_tools {
-        return Err(StoreError::Full { limit: max_tools });
+    if shelf.entries().len() >= moment.max_entries {
+        let limit = moment.max_entries;
+        return Err(StoreError::Full { kind, limit });
     }
-    definition.check_sizes().map_err(StoreError::Invalid)?;
-    let (created_at, updated_at) = (now.clone(), now);
-    Ok(Arc::new(Tool {
+    check(snapshot, &name, &definition)?;
+    Ok(Arc::new(Entry {
         name,
         definition,
-        created_at,
-        updated_at,
+        created_at: moment.now.clone(),
+        updated_at: moment.now.clone(),
         revision: 1,
     }))
 }
 
-/// The next record of a tool.
-pub(super) fn decide_update(
+/// Whether a definition can be stored under a name.
+fn check<D: Stored>(
     snapshot: &Snapshot,
-    name: &ToolName,
+    name: &EntryName,
+    definition: &D,
+) -> Result<(), StoreError> {
+    definition.check_sizes().map_err(StoreError::Invalid)?;
+    let Some(address) = definition.address() else {
+        return Ok(());
+    };
+    let mut entries = snapshot.shelf::<D>().entries().iter();
+    let has_it = |entry: &&Arc<Entry<D>>| {
+        entry.name != *name && entry.definition.address().as_ref() == Some(&address)
+    };
+    match entries.find(has_it) {
+        None => Ok(()),
+        Some(other) => Err(StoreError::AddressTaken {
+            by: other.name.clone(),
+        }),
+    }
+}
+
+/// The next record of an entry.
+pub(super) fn decide_update<D: Stored>(
+    snapshot: &Snapshot,
+    name: &EntryName,
     expected_revision: Option<u64>,
-    change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
-    now: String,
-) -> Result<Arc<Tool>, StoreError> {
-    let stored = decide_delete(snapshot, name, expected_revision)?;
+    change: &mut dyn FnMut(&Entry<D>) -> Result<D, StoreError>,
+    moment: &Moment,
+) -> Result<Arc<Entry<D>>, StoreError> {
+    let stored = decide_delete::<D>(snapshot, name, expected_revision)?;
     if stored.revision >= MAX_REVISION {
+        let kind = D::KIND;
         return Err(StoreError::Invalid(vec![InvalidField {
             path: "revision".to_owned(),
-            rule: format!("must not go beyond {MAX_REVISION}: delete the tool and create it anew"),
+            rule: format!(
+                "must not go beyond {MAX_REVISION}: delete the {kind} and create it anew"
+            ),
         }]));
     }
     let definition = change(&stored)?;
-    definition.check_sizes().map_err(StoreError::Invalid)?;
-    Ok(Arc::new(Tool {
+    check(snapshot, name, &definition)?;
+    Ok(Arc::new(Entry {
         name: stored.name.clone(),
         definition,
         created_at: stored.created_at.clone(),
-        updated_at: now,
+        updated_at: moment.now.clone(),
         revision: stored.revision + 1,
     }))
 }
 
 /// The stored record, if it may be removed or replaced.
-pub(super) fn decide_delete(
+pub(super) fn decide_delete<D: Stored>(
     snapshot: &Snapshot,
-    name: &ToolName,
+    name: &EntryName,
     expected_revision: Option<u64>,
-) -> Result<Arc<Tool>, StoreError> {
-    let Some(stored) = snapshot.get(name.as_str()) else {
-        return Err(StoreError::NotFound { name: name.clone() });
+) -> Result<Arc<Entry<D>>, StoreError> {
+    let (kind, name) = (D::KIND, name.clone());
+    let Some(stored) = snapshot.shelf::<D>().get(name.as_str()) else {
+        return Err(StoreError::NotFound { kind, name });
     };
     match expected_revision {
         Some(expected) if expected != stored.revision => Err(StoreError::Conflict {
-            name: name.clone(),
+            kind,
+            name,
             expected,
             current: stored.revision,
         }),
@@ -85,109 +149,143 @@ pub(super) fn decide_delete(
     }
 }
 
-/// What an import makes of the tools there are.
-#[derive(Debug)]
-pub(super) struct Import {
-    /// Tools of new names, as they were exported.
-    pub(super) added: Vec<Arc<Tool>>,
-    /// The next records of tools that are there.
-    pub(super) replaced: Vec<Arc<Tool>>,
-    pub(super) unchanged: usize,
-}
-
-impl Import {
-    pub(super) fn counts(&self) -> Imported {
-        Imported {
-            added: self.added.len(),
-            replaced: self.replaced.len(),
-            unchanged: self.unchanged,
-        }
-    }
-}
-
-/// Takes in exported tools, all or none. Names that share a spelling are taken as they are: old
+/// Takes in exported entries, all or none. Names that share a spelling are taken as they are: old
 /// registries may hold such.
 pub(super) fn decide_import(
     snapshot: &Snapshot,
-    incoming: &[Arc<Tool>],
+    incoming: &[Record],
     on_collision: OnCollision,
-    max_tools: usize,
-    now: &str,
-) -> Result<Import, StoreError> {
-    let mut import = Import {
-        added: Vec::new(),
-        replaced: Vec::new(),
-        unchanged: 0,
-    };
+    moment: &Moment,
+) -> Result<(Change, Imported), StoreError> {
+    let mut change = Change::default();
+    let mut imported = Imported::default();
     let mut collisions = Vec::new();
-    for tool in incoming {
-        match snapshot.get(tool.name.as_str()) {
-            None => import.added.push(Arc::clone(tool)),
-            Some(stored) if stored.definition == tool.definition => import.unchanged += 1,
-            Some(_) if on_collision == OnCollision::Refuse => collisions.push(tool.name.clone()),
-            Some(stored) => {
-                let replace = &mut |_: &Tool| Ok(tool.definition.clone());
-                let name = &stored.name;
-                let next = decide_update(snapshot, name, None, replace, now.to_owned())?;
-                import.replaced.push(next);
+    for record in incoming {
+        match snapshot.record(&record.key()) {
+            None => {
+                imported.added += 1;
+                change.put.push(record.clone());
+            }
+            Some(stored) if stored.defines_the_same(record) => imported.unchanged += 1,
+            Some(_) if on_collision == OnCollision::Refuse => collisions.push(record.key()),
+            Some(_) => {
+                imported.replaced += 1;
+                change.put.push(replaced(snapshot, record, moment)?);
             }
         }
     }
     if !collisions.is_empty() {
         return Err(StoreError::Collisions { names: collisions });
     }
-    if snapshot.tools().len() + import.added.len() > max_tools {
-        return Err(StoreError::Full { limit: max_tools });
+    let after = snapshot.after(&change);
+    for (kind, count) in [
+        (Kind::Tool, after.tools().len()),
+        (Kind::Prompt, after.prompts().len()),
+        (Kind::Resource, after.resources().len()),
+    ] {
+        let limit = moment.max_entries;
+        if count > limit && change.put.iter().any(|record| record.kind() == kind) {
+            return Err(StoreError::Full { kind, limit });
+        }
     }
-    Ok(import)
+    for resource in change.put.iter().filter_map(ResourceDefinition::of) {
+        check(&after, &resource.name, &resource.definition)?;
+    }
+    Ok((change, imported))
+}
+
+/// The next record of an entry that is there, with an imported definition.
+fn replaced(snapshot: &Snapshot, record: &Record, moment: &Moment) -> Result<Record, StoreError> {
+    fn next<D: Stored>(
+        snapshot: &Snapshot,
+        entry: &Entry<D>,
+        moment: &Moment,
+    ) -> Result<Record, StoreError> {
+        let imported = &mut |_: &Entry<D>| Ok(entry.definition.clone());
+        decide_update(snapshot, &entry.name, None, imported, moment).map(D::record)
+    }
+    match record {
+        Record::Tool(entry) => next(snapshot, entry, moment),
+        Record::Prompt(entry) => next(snapshot, entry, moment),
+        Record::Resource(entry) => next(snapshot, entry, moment),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::tool::{Definition, Tool};
     use crate::registry::snapshot::Published;
-    use crate::registry::tests::{name, tool};
+    use crate::registry::tests::{name, resource, tool};
 
     #[test]
     fn an_import_is_all_or_nothing() {
         let published = Published::default();
-        published.publish(vec![tool("abc"), tool("def")]);
+        published.publish(&[tool("abc"), tool("def")].map(Record::Tool));
         let other = |text: &str, revision| {
             let mut other = (*tool(text)).clone();
             other.definition.code = "return 2".into();
             other.revision = revision;
             Arc::new(other)
         };
-        let incoming = [tool("abc"), other("def", 7), other("new", 9)];
-        let import = |on_collision, max_tools| {
-            let now = "2026-01-02T00:00:00Z";
-            decide_import(
-                &published.current(),
-                &incoming,
-                on_collision,
-                max_tools,
-                now,
-            )
+        let incoming = [tool("abc"), other("def", 7), other("new", 9)].map(Record::Tool);
+        let import = |on_collision, max_entries| {
+            let now = "2026-01-02T00:00:00Z".to_owned();
+            let moment = Moment { now, max_entries };
+            decide_import(&published.current(), &incoming, on_collision, &moment)
         };
         let refused = import(OnCollision::Refuse, 3).unwrap_err();
-        assert_eq!(
-            refused,
-            StoreError::Collisions {
-                names: vec![name("def")]
-            }
-        );
+        let names = vec![(Kind::Tool, name("def"))];
+        assert_eq!(refused, StoreError::Collisions { names });
         let full = import(OnCollision::Replace, 2).unwrap_err();
-        assert_eq!(full, StoreError::Full { limit: 2 });
-        let done = import(OnCollision::Replace, 3).unwrap();
-        let counts = Imported {
+        let kind = Kind::Tool;
+        assert_eq!(full, StoreError::Full { kind, limit: 2 });
+        let (change, counts) = import(OnCollision::Replace, 3).unwrap();
+        let expected = Imported {
             added: 1,
             replaced: 1,
             unchanged: 1,
         };
-        assert_eq!(done.counts(), counts);
-        let revisions = (done.added[0].revision, done.replaced[0].revision);
-        assert_eq!(revisions, (9, 2));
-        assert_eq!(done.replaced[0].updated_at, "2026-01-02T00:00:00Z");
+        assert_eq!(counts, expected);
+        let revisions: Vec<_> = change.put.iter().map(Record::revision).collect();
+        assert_eq!(revisions, [2, 9]);
+        let replaced = Definition::of(&change.put[0]).unwrap();
+        assert_eq!(replaced.updated_at, "2026-01-02T00:00:00Z");
+    }
+
+    #[test]
+    fn no_two_resources_have_one_address() {
+        let snapshot = Snapshot::of(&[
+            Record::Resource(resource("one", "a://x")),
+            Record::Resource(resource("two", "a://{x}/y")),
+        ]);
+        let moment = Moment {
+            now: String::new(),
+            max_entries: 9,
+        };
+        let check = |address: &str, taken_by: Option<&str>| {
+            let definition = resource("new", address).definition.clone();
+            let created = decide_create(&snapshot, name("new"), definition, &moment);
+            let expected = taken_by.map(|by| StoreError::AddressTaken { by: name(by) });
+            assert_eq!(created.err(), expected, "{address}");
+            let record = Record::Resource(resource("new", address));
+            let imported = decide_import(&snapshot, &[record], OnCollision::Replace, &moment);
+            assert_eq!(imported.is_ok(), taken_by.is_none(), "{address}");
+        };
+        check("a://x", Some("one"));
+        check("a://other/{name}", None);
+        check("a://{name}/y", Some("two"));
+        check("a://{+name}/y", None);
+        let mut same = |entry: &Entry<ResourceDefinition>| Ok(entry.definition.clone());
+        let updated = decide_update(&snapshot, &name("one"), None, &mut same, &moment);
+        assert_eq!(updated.unwrap().revision, 2);
+        let mut other =
+            |_: &Entry<ResourceDefinition>| Ok(resource("any", "a://x").definition.clone());
+        let taken = decide_update(&snapshot, &name("two"), None, &mut other, &moment);
+        assert_eq!(
+            taken.err(),
+            Some(StoreError::AddressTaken { by: name("one") })
+        );
     }
 
     #[test]
@@ -198,10 +296,14 @@ mod tests {
                 ..(*tool("abc")).clone()
             };
             let published = Published::default();
-            published.publish(vec![Arc::new(stored)]);
+            published.publish(&[Record::Tool(Arc::new(stored))]);
             let mut same = |tool: &Tool| Ok(tool.definition.clone());
-            let now = "2026-01-02T00:00:00Z".to_owned();
-            let updated = decide_update(&published.current(), &name("abc"), None, &mut same, now);
+            let moment = Moment {
+                now: "2026-01-02T00:00:00Z".to_owned(),
+                max_entries: 9,
+            };
+            let snapshot = published.current();
+            let updated = decide_update(&snapshot, &name("abc"), None, &mut same, &moment);
             let updated = updated
                 .map(|tool| tool.revision)
                 .map_err(|error| error.to_string());

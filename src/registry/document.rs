@@ -1,14 +1,16 @@
-//! The store's file format: JSON text ⇄ tools. Wire names stand here and nowhere else; no I/O.
+//! The store's file format: JSON text ⇄ entries. The fields of each kind stand in `fields`; no I/O.
 //!
 //! ```json
-//! {"version": 1, "tools": [{"name": "…", "description": "…", "code": "…", "…": "…"}]}
+//! {"version": 1, "tools": [{"name": "…", "description": "…", "code": "…", "…": "…"}],
+//!  "prompts": [{"name": "…", "…": "…"}], "resources": [{"name": "…", "…": "…"}]}
 //! ```
-//! It is the original's format with four more optional fields: `inputSchema`, `outputSchema`,
-//! `annotations`, `requiresClientCapabilities`. Fields that this version does not know, of a tool
-//! or at the top, are kept as they are through every rewrite, so that a newer version's file
-//! survives an older server.
+//! It is the original's format with four more optional fields of a tool (`inputSchema`,
+//! `outputSchema`, `annotations`, `requiresClientCapabilities`), and with `prompts` and
+//! `resources`, which are left out where there are none. Fields that this version does not know, of
+//! an entry or at the top, are kept as they are through every rewrite, so that a newer version's
+//! file survives an older server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -17,22 +19,25 @@ use serde_json::value::RawValue;
 
 use super::decide::MAX_REVISION;
 use super::members::{Fields, Members};
-use crate::domain::asking::ClientCapability;
-use crate::domain::json::JsonText;
-use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency, Tool, ToolName};
+use super::record::{Key, Record, Stored};
+use super::snapshot::Snapshot;
+use crate::domain::entry::{Entry, EntryName};
+use crate::domain::prompt::PromptDefinition;
+use crate::domain::resource::ResourceDefinition;
+use crate::domain::tool::Definition;
 
 /// Longest file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
-/// Most tools in one file, whatever the server's own limit.
-pub const MAX_TOOLS: usize = 10_000;
+/// Most entries of one kind in one file, whatever the server's own limit.
+pub const MAX_ENTRIES: usize = 10_000;
 
 const VERSION: u64 = 1;
 
 /// What a file holds.
 #[derive(Debug)]
 pub struct Document {
-    /// In the order of the file; no name twice.
-    pub tools: Vec<Arc<Tool>>,
+    /// Kind by kind, sorted by name; no name of a kind twice.
+    pub records: Vec<Record>,
     /// What is not ours.
     pub extras: Extras,
 }
@@ -41,7 +46,7 @@ pub struct Document {
 #[derive(Debug, Default, Clone)]
 pub struct Extras {
     top: Fields,
-    by_tool: BTreeMap<ToolName, Fields>,
+    by_entry: BTreeMap<Key, Fields>,
 }
 
 static NO_FIELDS: Fields = Fields::new();
@@ -49,13 +54,13 @@ static NO_FIELDS: Fields = Fields::new();
 impl Extras {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.top.is_empty() && self.by_tool.is_empty()
+        self.top.is_empty() && self.by_entry.is_empty()
     }
 
-    /// Keeps only what belongs to one of `tools`, or to none.
-    pub fn retain(&mut self, tools: &[Arc<Tool>]) {
-        let names: BTreeSet<&ToolName> = tools.iter().map(|tool| &tool.name).collect();
-        self.by_tool.retain(|name, _| names.contains(name));
+    /// Keeps only what belongs to an entry of `snapshot`, or to none.
+    pub fn retain(&mut self, snapshot: &Snapshot) {
+        self.by_entry
+            .retain(|key, _| snapshot.record(key).is_some());
     }
 }
 
@@ -63,7 +68,7 @@ impl Extras {
 /// would lose it with the next write.
 ///
 /// # Errors
-/// The tool, the field and the rule; quotes no value but a tool's name.
+/// The entry, the field and the rule; quotes no value but a name.
 pub fn decode(text: &str) -> Result<Document, String> {
     let mut top = Members::parse(text)?;
     let version: u64 = top.required("version", "must be a number")?;
@@ -72,46 +77,65 @@ pub fn decode(text: &str) -> Result<Document, String> {
             "version is {version}, and this server reads only version {VERSION}"
         ));
     }
-    let records: Vec<&RawValue> = top.required("tools", "must be an array")?;
-    if records.len() > MAX_TOOLS {
-        return Err(format!(
-            "it holds {} tools, more than {MAX_TOOLS}",
-            records.len()
-        ));
-    }
-    let mut extras = Extras {
-        top: top.rest()?,
-        by_tool: BTreeMap::new(),
+    let tools: Vec<&RawValue> = top.required("tools", ARRAY)?;
+    let prompts = top.take("prompts", ARRAY)?.unwrap_or_default();
+    let resources = top.take("resources", ARRAY)?.unwrap_or_default();
+    let mut document = Document {
+        records: Vec::new(),
+        extras: Extras {
+            top: top.rest()?,
+            by_entry: BTreeMap::new(),
+        },
     };
-    let mut tools = BTreeMap::new();
-    for (index, record) in records.into_iter().enumerate() {
-        let (tool, rest) = decode_tool(index, record.get())?;
-        let name = tool.name.clone();
-        if !rest.is_empty() {
-            extras.by_tool.insert(name.clone(), rest);
+    document.take_in::<Definition>(tools)?;
+    document.take_in::<PromptDefinition>(prompts)?;
+    document.take_in::<ResourceDefinition>(resources)?;
+    Ok(document)
+}
+
+const ARRAY: &str = "must be an array";
+
+impl Document {
+    fn take_in<D: Stored>(&mut self, records: Vec<&RawValue>) -> Result<(), String> {
+        let (kind, many) = (D::KIND, D::KIND.plural());
+        if records.len() > MAX_ENTRIES {
+            let count = records.len();
+            return Err(format!("it holds {count} {many}, more than {MAX_ENTRIES}"));
         }
-        if tools.insert(name.clone(), Arc::new(tool)).is_some() {
-            return Err(format!("tool \"{name}\" is there twice"));
+        let mut entries = BTreeMap::new();
+        for (index, record) in records.into_iter().enumerate() {
+            let at = |error: String| format!("{many}[{index}]: {error}");
+            let mut members = Members::parse(record.get()).map_err(at)?;
+            let name: String = members.required("name", "must be a string").map_err(at)?;
+            let name = EntryName::parse(&name).map_err(|error| at(error.to_string()))?;
+            let entry = decode_entry::<D>(name.clone(), &mut members)
+                .map_err(|error| format!("{kind} \"{name}\": {error}"))?;
+            let rest = members.rest()?;
+            if !rest.is_empty() {
+                self.extras.by_entry.insert((kind, name.clone()), rest);
+            }
+            if entries
+                .insert(name.clone(), D::record(Arc::new(entry)))
+                .is_some()
+            {
+                return Err(format!("{kind} \"{name}\" is there twice"));
+            }
         }
+        self.records.extend(entries.into_values());
+        Ok(())
     }
-    Ok(Document {
-        tools: tools.into_values().collect(),
-        extras,
-    })
 }
 
 /// Writes a file's text.
 ///
 /// # Errors
 /// What `out` says, and `FileTooLarge` beyond [`MAX_FILE_BYTES`], which could not be read again.
-pub fn encode(tools: &[Arc<Tool>], extras: &Extras, out: &mut dyn Write) -> io::Result<()> {
-    let tools = tools
-        .iter()
-        .map(|tool| WireTool::of(tool, extras))
-        .collect();
+pub fn encode(snapshot: &Snapshot, extras: &Extras, out: &mut dyn Write) -> io::Result<()> {
     let file = WireFile {
         version: VERSION,
-        tools,
+        tools: wire(snapshot, extras),
+        prompts: wire(snapshot, extras),
+        resources: wire(snapshot, extras),
         extras: &extras.top,
     };
     let mut capped = Capped {
@@ -125,32 +149,21 @@ pub fn encode(tools: &[Arc<Tool>], extras: &Extras, out: &mut dyn Write) -> io::
 #[derive(Serialize)]
 struct WireFile<'a> {
     version: u64,
-    tools: Vec<WireTool<'a>>,
+    tools: Vec<WireEntry<'a, Definition>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prompts: Vec<WireEntry<'a, PromptDefinition>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<WireEntry<'a, ResourceDefinition>>,
     #[serde(flatten)]
     extras: &'a Fields,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WireTool<'a> {
+struct WireEntry<'a, D> {
     name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<&'a str>,
-    description: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<&'a str>,
-    timeout_ms: u64,
-    dependencies: &'a [Dependency],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_schema: Option<&'a JsonText>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_schema: Option<&'a JsonText>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<&'a JsonText>,
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    requires_client_capabilities: &'a BTreeSet<ClientCapability>,
-    code: &'a str,
-    enabled: bool,
+    #[serde(flatten)]
+    definition: &'a D,
     created_at: &'a str,
     updated_at: &'a str,
     revision: u64,
@@ -158,87 +171,53 @@ struct WireTool<'a> {
     extras: &'a Fields,
 }
 
-impl<'a> WireTool<'a> {
-    fn of(tool: &'a Tool, extras: &'a Extras) -> Self {
-        let definition = &tool.definition;
-        Self {
-            name: tool.name.as_str(),
-            title: definition.title.as_deref(),
-            description: &definition.description,
-            image: definition.image.as_deref(),
-            timeout_ms: definition.timeout_ms,
-            dependencies: &definition.dependencies,
-            input_schema: definition.input_schema.as_ref(),
-            output_schema: definition.output_schema.as_ref(),
-            annotations: definition.annotations.as_ref(),
-            requires_client_capabilities: &definition.requires_client_capabilities,
-            code: &definition.code,
-            enabled: definition.enabled,
-            created_at: &tool.created_at,
-            updated_at: &tool.updated_at,
-            revision: tool.revision,
-            extras: extras.by_tool.get(&tool.name).unwrap_or(&NO_FIELDS),
-        }
-    }
+fn wire<'a, D: Stored>(snapshot: &'a Snapshot, extras: &'a Extras) -> Vec<WireEntry<'a, D>> {
+    let entries = snapshot.shelf::<D>().entries().iter();
+    let wire = entries.map(|entry| WireEntry {
+        name: entry.name.as_str(),
+        definition: &entry.definition,
+        created_at: &entry.created_at,
+        updated_at: &entry.updated_at,
+        revision: entry.revision,
+        extras: match extras.by_entry.is_empty() {
+            true => &NO_FIELDS,
+            false => extras
+                .by_entry
+                .get(&(D::KIND, entry.name.clone()))
+                .unwrap_or(&NO_FIELDS),
+        },
+    });
+    wire.collect()
 }
 
-fn decode_tool(index: usize, text: &str) -> Result<(Tool, Fields), String> {
-    let at = |error: String| format!("tools[{index}]: {error}");
-    let mut members = Members::parse(text).map_err(at)?;
-    let name: String = members.required("name", "must be a string").map_err(at)?;
-    let name = ToolName::parse(&name).map_err(|error| at(error.to_string()))?;
-    let tool = decode_members(name.clone(), &mut members)
-        .map_err(|error| format!("tool \"{name}\": {error}"))?;
-    Ok((tool, members.rest()?))
-}
-
-fn decode_members(name: ToolName, members: &mut Members<'_>) -> Result<Tool, String> {
-    const TEXT: &str = "must be a string of valid Unicode";
-    const JSON: &str = "must be a JSON object";
-    let definition = Definition {
-        title: members.take("title", TEXT)?,
-        description: members.required("description", TEXT)?,
-        image: members.take("image", TEXT)?,
-        timeout_ms: members
-            .take("timeoutMs", "must be a whole number")?
-            .unwrap_or(DEFAULT_TIMEOUT_MS),
-        dependencies: members
-            .take(
-                "dependencies",
-                "must be an array of objects of a name and a version",
-            )?
-            .unwrap_or_default(),
-        input_schema: members.take("inputSchema", JSON)?,
-        output_schema: members.take("outputSchema", JSON)?,
-        annotations: members.take("annotations", JSON)?,
-        requires_client_capabilities: members
-            .take(
-                "requiresClientCapabilities",
-                "must be an array of \"elicitation\", \"sampling\" and \"roots\"",
-            )?
-            .unwrap_or_default(),
-        code: members.required("code", TEXT)?,
-        enabled: members
-            .take("enabled", "must be true or false")?
-            .unwrap_or(true),
-    };
-    if let Err(broken) = definition.check_sizes() {
-        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
-        return Err(broken.join("; "));
-    }
+fn decode_entry<D: Stored>(name: EntryName, members: &mut Members<'_>) -> Result<Entry<D>, String> {
+    let definition = decode_definition(members)?;
     let revision = members.required("revision", "must be a whole number")?;
     if !(1..=MAX_REVISION).contains(&revision) {
         return Err(format!("revision must be 1 to {MAX_REVISION}"));
     }
     let created_at = decode_time("createdAt", members)?;
     let updated_at = decode_time("updatedAt", members)?;
-    Ok(Tool {
+    Ok(Entry {
         name,
         definition,
         created_at,
         updated_at,
         revision,
     })
+}
+
+/// Takes a definition out of a stored record.
+///
+/// # Errors
+/// The fields and their rules; quotes no value.
+pub(super) fn decode_definition<D: Stored>(members: &mut Members<'_>) -> Result<D, String> {
+    let definition = D::decode(members)?;
+    definition.check_sizes().map_err(|broken| {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        broken.join("; ")
+    })?;
+    Ok(definition)
 }
 
 fn decode_time(key: &str, members: &mut Members<'_>) -> Result<String, String> {
@@ -318,6 +297,11 @@ impl Write for Capped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::tool::Tool;
+
+    fn tool(document: &Document, index: usize) -> &Tool {
+        Definition::of(&document.records[index]).unwrap()
+    }
 
     /// As the original writes it.
     const ORIGINAL: &str = r#"{
@@ -359,14 +343,15 @@ mod tests {
 
     fn encoded(document: &Document) -> String {
         let mut bytes = Vec::new();
-        encode(&document.tools, &document.extras, &mut bytes).unwrap();
+        let snapshot = Snapshot::of(&document.records);
+        encode(&snapshot, &document.extras, &mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn the_original_s_file_comes_back_byte_for_byte() {
         let document = decode(ORIGINAL).unwrap();
-        let first = &document.tools[0];
+        let first = tool(&document, 0);
         assert_eq!(first.name.as_str(), "math.add");
         assert_eq!(first.definition.image.as_deref(), Some("node:lts-slim"));
         assert_eq!(first.definition.input_schema, None);
@@ -374,7 +359,7 @@ mod tests {
             (first.revision, first.definition.dependencies.len()),
             (3, 1)
         );
-        assert!(!document.tools[1].definition.enabled);
+        assert!(!tool(&document, 1).definition.enabled);
         assert_eq!(encoded(&document), ORIGINAL);
     }
 
@@ -400,19 +385,19 @@ mod tests {
 
     #[test]
     fn fields_of_a_later_version_and_the_text_of_schemas_are_kept() {
-        let text = r#"{"prompts": [ {"b":1,"a":1e400} ], "version": 1, "tools": [{"name": "abc",
+        let text = r#"{"skills": [ {"b":1,"a":1e400} ], "version": 1, "tools": [{"name": "abc",
             "owner": {"z" : 0.10}, "description": "d", "code": "1", "revision": 1,
             "inputSchema": {"type" : "object", "properties":{"b":{"maximum":1.0}, "a":true}},
             "createdAt": "2026-02-13T09:30:00Z", "updatedAt": "2026-02-13T09:30:00+01:00"}]}"#;
         let mut document = decode(text).unwrap();
-        let definition = &document.tools[0].definition;
+        let definition = &tool(&document, 0).definition;
         assert_eq!(
             (definition.timeout_ms, definition.enabled, &definition.image),
             (30_000, true, &None)
         );
         let written = encoded(&document);
         let kept = [
-            r#""prompts": [ {"b":1,"a":1e400} ]"#,
+            r#""skills": [ {"b":1,"a":1e400} ]"#,
             r#""owner": {"z" : 0.10}"#,
             r#""inputSchema": {"type" : "object", "properties":{"b":{"maximum":1.0}, "a":true}}"#,
         ];
@@ -420,12 +405,66 @@ mod tests {
             assert!(written.contains(kept), "{kept} in {written}");
         }
         assert_eq!(encoded(&decode(&written).unwrap()), written);
-        document.tools.clear();
-        document.extras.retain(&document.tools);
+        document.records.clear();
+        document.extras.retain(&Snapshot::default());
         let emptied = encoded(&document);
         assert!(
-            emptied.contains("prompts") && !emptied.contains("owner"),
+            emptied.contains("skills") && !emptied.contains("owner"),
             "{emptied}"
+        );
+    }
+
+    #[test]
+    fn prompts_and_resources_stand_beside_the_tools() {
+        let times = r#""createdAt": "2026-02-13T09:30:00Z", "updatedAt": "2026-02-13T09:30:00Z""#;
+        let text = format!(
+            r#"{{"version": 1, "tools": [], "prompts": [{{"name": "greet", "revision": 2, {times},
+            "arguments": [{{"name": "who", "required": true, "complete": ["Ada"]}}], "later": 1,
+            "messages": [ {{"role":"user","content":"hello {{{{who}}}}"}} ]}}], "resources": [
+            {{"name": "note", "uri": "notes://a", "text": "", "revision": 1, {times}}}, {{"name":
+            "notes", "uriTemplate": "notes://{{day}}/x", "code": "return 1", "timeoutMs": 5000,
+            "complete": {{"day": ["monday"]}}, "revision": 1, {times}}}]}}"#
+        );
+        let document = decode(&text).unwrap();
+        let keys: Vec<_> = document
+            .records
+            .iter()
+            .map(|one| one.name().as_str())
+            .collect();
+        assert_eq!(keys, ["greet", "note", "notes"]);
+        let written = encoded(&document);
+        let kept = r#""messages": [ {"role":"user","content":"hello {{who}}"} ]"#;
+        assert!(
+            written.contains(kept) && written.contains("\"later\": 1"),
+            "{written}"
+        );
+        assert_eq!(encoded(&decode(&written).unwrap()), written);
+        let check = |from: &str, to: &str, expected: &str| {
+            assert!(text.contains(from), "{from}");
+            let error = decode(&text.replacen(from, to, 1)).unwrap_err();
+            assert!(error.starts_with(expected), "{from} → {to}: {error}");
+        };
+        check(
+            "\"who\"",
+            "7",
+            "prompt \"greet\": arguments must be an array of objects",
+        );
+        check(
+            "\"text\": \"\",",
+            "",
+            "resource \"note\": text must be there or else",
+        );
+        check(
+            "{day}/x",
+            "{?day}",
+            "resource \"notes\": uriTemplate has an expression",
+        );
+        check("\"notes\"", "\"note\"", "resource \"note\" is there twice");
+        check("\"greet\"", "\"g\"", "prompts[0]: name must be 3 to 64");
+        check(
+            "\"resources\": [",
+            "\"resources\": [7,",
+            "resources[0]: must be a JSON object",
         );
     }
 

@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::atomic_file;
-use super::decide::{decide_create, decide_delete, decide_import, decide_update};
+use super::decide::Moment;
 use super::document;
 use super::key_file;
 use super::shared_file::{SharedFile, unwritable};
 use super::snapshot::Snapshot;
-use super::{Imported, OnCollision, StoreError, ToolStore};
+use super::{Decide, Extent, StoreError, ToolStore};
 use crate::base::clock;
 use crate::base::ids::random_bytes;
-use crate::domain::tool::{Definition, Tool, ToolName};
 
 /// How often the file is looked at for other processes' changes.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,13 +26,13 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 pub struct FileStoreOptions {
     /// The file; its folder is made by the first write. May be a symbolic link.
     pub path: PathBuf,
-    /// Most tools that may be created; a file that holds more is still served.
+    /// Most entries of one kind that may be created; a file that holds more is still served.
     pub max_tools: usize,
     /// Refuse writes, and make no file or folder.
     pub read_only: bool,
 }
 
-/// A tool store in one JSON file. Dropping it ends its thread.
+/// A store in one JSON file. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct FileStore {
     shared: Arc<SharedFile>,
@@ -124,60 +123,12 @@ impl ToolStore for FileStore {
         self.shared.published().wait_newer(seen, timeout)
     }
 
-    fn create(&self, name: ToolName, definition: Definition) -> Result<Arc<Tool>, StoreError> {
-        let max_tools = self.max_tools.min(document::MAX_TOOLS);
-        self.shared.write(|snapshot| {
-            let now = clock::now_rfc3339();
-            let tool = decide_create(snapshot, name, definition, max_tools, now)?;
-            let tools = snapshot.tools().iter().chain([&tool]).cloned().collect();
-            Ok((tool, tools))
-        })
-    }
-
-    fn update(
-        &self,
-        name: &ToolName,
-        expected_revision: Option<u64>,
-        change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
-    ) -> Result<Arc<Tool>, StoreError> {
-        self.shared.write(|snapshot| {
-            let now = clock::now_rfc3339();
-            let tool = decide_update(snapshot, name, expected_revision, change, now)?;
-            let others = snapshot.tools().iter().filter(|other| other.name != *name);
-            let tools = others.chain([&tool]).cloned().collect();
-            Ok((tool, tools))
-        })
-    }
-
-    fn delete(
-        &self,
-        name: &ToolName,
-        expected_revision: Option<u64>,
-    ) -> Result<Arc<Tool>, StoreError> {
-        self.shared.write(|snapshot| {
-            let tool = decide_delete(snapshot, name, expected_revision)?;
-            let others = snapshot.tools().iter().filter(|other| other.name != *name);
-            Ok((tool, others.cloned().collect()))
-        })
-    }
-
-    fn import(
-        &self,
-        tools: &[Arc<Tool>],
-        on_collision: OnCollision,
-    ) -> Result<Imported, StoreError> {
-        let max_tools = self.max_tools.min(document::MAX_TOOLS);
-        self.shared.write(|snapshot| {
-            let now = clock::now_rfc3339();
-            let import = decide_import(snapshot, tools, on_collision, max_tools, &now)?;
-            let replaced = |tool: &&Arc<Tool>| {
-                let mut replaced = import.replaced.iter();
-                replaced.any(|next| next.name == tool.name)
-            };
-            let kept = snapshot.tools().iter().filter(|tool| !replaced(tool));
-            let changed = import.added.iter().chain(&import.replaced);
-            Ok((import.counts(), kept.chain(changed).cloned().collect()))
-        })
+    fn write(&self, _: Extent, decide: &mut Decide<'_>) -> Result<(), StoreError> {
+        let moment = Moment {
+            now: clock::now_rfc3339(),
+            max_entries: self.max_tools.min(document::MAX_ENTRIES),
+        };
+        self.shared.write(|snapshot| decide(snapshot, &moment))
     }
 
     fn is_read_only(&self) -> bool {

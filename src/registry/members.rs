@@ -15,7 +15,8 @@ pub(super) type Fields = BTreeMap<String, JsonText>;
 
 /// The members of one JSON object as they stand in the text: taken out one by one, so that each
 /// error names its field and what is left over is known.
-pub(super) struct Members<'a>(BTreeMap<String, &'a RawValue>);
+#[derive(Debug)]
+pub struct Members<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Members<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, String> {

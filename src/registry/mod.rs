@@ -1,21 +1,26 @@
-//! The registry: where dynamic tools are kept. [`ToolStore`] is what the rest of the server sees;
-//! behind it a file ([`file::FileStore`]) or a database ([`postgres::PostgresStore`]). Who may
-//! change a tool, and which names are built in, never stand here.
+//! The registry: where dynamic tools, prompts and resources are kept. [`ToolStore`] is what the
+//! rest of the server sees, and [`Writes`] what may be done to it; behind it a file
+//! ([`file::FileStore`]) or a database ([`postgres::PostgresStore`]). Who may change an entry, and
+//! which names are built in, never stand here.
 
 mod atomic_file;
 mod decide;
 pub mod document;
 pub mod ended;
+mod fields;
 pub mod file;
 pub mod instance;
 mod key_file;
 mod members;
+mod news;
 pub mod postgres;
+mod record;
 mod shared_file;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+mod writes;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,65 +28,49 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::text::listing;
+use crate::domain::entry::{EntryName, InvalidField, Kind};
 use crate::domain::failure::FailureKind;
-use crate::domain::tool::{Definition, InvalidField, Tool, ToolName};
 use snapshot::Snapshot;
 
-/// A store of dynamic tools. Reads are from memory and never wait for disk or database; a write
-/// has reached the disk or database before memory shows it and before it is answered.
+pub use decide::{Change, Moment};
+pub use news::Changes;
+pub use record::{Key, Record, Stored};
+pub use writes::Writes;
+
+/// How much a write may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// One entry.
+    One,
+    /// Any number of them.
+    Many,
+}
+
+/// Says what a write does to the entries there are. It runs while writers wait, so it must be
+/// quick, and may run more than once; its error ends the write.
+pub type Decide<'a> = dyn FnMut(&Snapshot, &Moment) -> Result<Change, StoreError> + 'a;
+
+/// A store of what is made at run time. Reads are from memory and never wait for disk or database;
+/// a write has reached the disk or database before memory shows it and before it is answered.
 pub trait ToolStore: Send + Sync {
-    /// All tools as they are now.
+    /// All entries as they are now.
     fn snapshot(&self) -> Arc<Snapshot>;
 
     /// The first snapshot newer than generation `seen`, or the current one once `timeout` is over.
     fn wait_newer(&self, seen: u64, timeout: Duration) -> Arc<Snapshot>;
 
-    /// Adds a tool, at revision 1.
+    /// Writes what `decide` says of the newest entries; the acts that there are stand in
+    /// [`Writes`].
     ///
     /// # Errors
-    /// `AlreadyExists`, `NameTaken`, `Full`, `Invalid`, and what stops every write: `ReadOnly`,
-    /// `Busy`, `Unwritable`, `Corrupt`.
-    fn create(&self, name: ToolName, definition: Definition) -> Result<Arc<Tool>, StoreError>;
-
-    /// Replaces a tool's definition by what `change` makes of the stored one, at the next revision.
-    /// `change` runs while writers wait, so it must be quick, and may run more than once; its error
-    /// ends the update. A caller that checked a definition beforehand (by compiling it, say)
-    /// returns `Conflict` from `change` when the base is no longer the one it checked.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict`, `Invalid`, what `change` returned, and what stops every write.
-    fn update(
-        &self,
-        name: &ToolName,
-        expected_revision: Option<u64>,
-        change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
-    ) -> Result<Arc<Tool>, StoreError>;
-
-    /// Removes a tool and returns what it was.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict`, and what stops every write.
-    fn delete(
-        &self,
-        name: &ToolName,
-        expected_revision: Option<u64>,
-    ) -> Result<Arc<Tool>, StoreError>;
-
-    /// Takes in exported tools, all or none; new ones with their revision and times as they are. A
-    /// tool that is there with the same definition stays as it is.
-    ///
-    /// # Errors
-    /// `Collisions`, `Full`, `Invalid`, and what stops every write.
-    fn import(
-        &self,
-        tools: &[Arc<Tool>],
-        on_collision: OnCollision,
-    ) -> Result<Imported, StoreError>;
+    /// What `decide` returned, and what stops every write: `ReadOnly`, `Busy`, `Unwritable`,
+    /// `Corrupt`.
+    fn write(&self, extent: Extent, decide: &mut Decide<'_>) -> Result<(), StoreError>;
 
     /// Whether it takes no writes at all (MCP_DYNAMIC_READ_ONLY).
     fn is_read_only(&self) -> bool;
 
-    /// What it keeps the tools in, as MCP_DYNAMIC_BACKEND names it.
+    /// What it keeps the entries in, as MCP_DYNAMIC_BACKEND names it.
     fn backend(&self) -> &'static str;
 
     /// Whether the store can be read, and written unless it is read-only: for /readyz.
@@ -93,7 +82,7 @@ pub trait ToolStore: Send + Sync {
     /// When the snapshot was last known to be what the store holds.
     fn last_checked(&self) -> Instant;
 
-    /// The connections to a database, where the tools are in one.
+    /// The connections to a database, where the entries are in one.
     fn database(&self) -> Option<DatabaseCounts> {
         None
     }
@@ -112,7 +101,7 @@ pub struct DatabaseCounts {
     pub listening: bool,
 }
 
-/// What an import does about a tool that is there with another definition.
+/// What an import does about an entry that is there with another definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCollision {
     /// Nothing is imported.
@@ -121,14 +110,14 @@ pub enum OnCollision {
     Replace,
 }
 
-/// How many tools an import found new, different and equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How many entries an import found new, different and equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// New names.
     pub added: usize,
-    /// Tools that were there with another definition.
+    /// Entries that were there with another definition.
     pub replaced: usize,
-    /// Tools that were there as they are.
+    /// Entries that were there as they are.
     pub unchanged: usize,
 }
 
@@ -137,34 +126,49 @@ pub struct Imported {
 pub enum StoreError {
     /// Caller: the name is in use.
     AlreadyExists {
+        /// Of what.
+        kind: Kind,
         /// The name asked for.
-        name: ToolName,
+        name: EntryName,
     },
-    /// Caller: no tool of that name.
+    /// Caller: no entry of that name.
     NotFound {
+        /// Of what.
+        kind: Kind,
         /// The name asked for.
-        name: ToolName,
+        name: EntryName,
     },
-    /// Caller: somebody else changed the tool first.
+    /// Caller: somebody else changed the entry first.
     Conflict {
-        /// The tool.
-        name: ToolName,
+        /// What it is.
+        kind: Kind,
+        /// Its name.
+        name: EntryName,
         /// The revision that the caller knew.
         expected: u64,
         /// The revision that is stored.
         current: u64,
     },
-    /// Operator: as many tools as the server may hold.
+    /// Operator: as many entries of a kind as the server may hold.
     Full {
+        /// Of what.
+        kind: Kind,
         /// The limit (MCP_DYNAMIC_MAX_TOOLS).
         limit: usize,
     },
-    /// Caller: another tool has the same spelling once `.` and `:` are `_`.
+    /// Caller: another entry has the same spelling once `.` and `:` are `_`.
     NameTaken {
+        /// Of what.
+        kind: Kind,
         /// The name asked for.
-        name: ToolName,
-        /// The tool that has the spelling.
-        by: ToolName,
+        name: EntryName,
+        /// The entry that has the spelling.
+        by: EntryName,
+    },
+    /// Caller: another resource has the same URI, or a template of the same URIs.
+    AddressTaken {
+        /// The resource that has it.
+        by: EntryName,
     },
     /// Caller: fields that no stored record may hold.
     Invalid(Vec<InvalidField>),
@@ -185,10 +189,10 @@ pub enum StoreError {
         /// Why, without addresses or any other driver's text.
         reason: String,
     },
-    /// Operator: an import would replace tools.
+    /// Operator: an import would replace entries.
     Collisions {
-        /// Tools that are there with another definition.
-        names: Vec<ToolName>,
+        /// Entries that are there with another definition.
+        names: Vec<Key>,
     },
     /// Operator: what is stored cannot be used, and was left as it is.
     Corrupt {
@@ -202,31 +206,40 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyExists { name } => {
+            Self::AlreadyExists { kind, name } => {
                 write!(
                     formatter,
-                    "dynamic tool \"{name}\" already exists; update it instead"
+                    "dynamic {kind} \"{name}\" already exists; update it instead"
                 )
             }
-            Self::NotFound { name } => write!(formatter, "dynamic tool \"{name}\" does not exist"),
+            Self::NotFound { kind, name } => {
+                write!(formatter, "dynamic {kind} \"{name}\" does not exist")
+            }
             // The contract's own text (section 6).
             Self::Conflict {
+                kind,
                 name,
                 expected,
                 current,
             } => write!(
                 formatter,
-                "Revision conflict for dynamic tool \"{name}\": \
+                "Revision conflict for dynamic {kind} \"{name}\": \
                  expected {expected}, current {current}."
             ),
-            Self::Full { limit } => write!(
+            Self::Full { kind, limit } => write!(
                 formatter,
-                "the registry holds its {limit} tools (MCP_DYNAMIC_MAX_TOOLS); delete one first"
+                "the registry holds its {limit} {} (MCP_DYNAMIC_MAX_TOOLS); delete one first",
+                kind.plural()
             ),
-            Self::NameTaken { name, by } => write!(
+            Self::NameTaken { kind, name, by } => write!(
                 formatter,
-                "dynamic tool \"{name}\" would be listed under the same name as \"{by}\" by \
+                "dynamic {kind} \"{name}\" would be listed under the same name as \"{by}\" by \
                  clients that read dots and colons as underscores; choose another name"
+            ),
+            Self::AddressTaken { by } => write!(
+                formatter,
+                "dynamic resource \"{by}\" has this URI already, or a template of the same URIs; \
+                 update it, or choose another"
             ),
             Self::Invalid(fields) => {
                 for (index, field) in fields.iter().enumerate() {
@@ -250,10 +263,17 @@ impl fmt::Display for StoreError {
                 write!(formatter, "the registry cannot be used: {reason}")
             }
             Self::Collisions { names } => {
-                let names: Vec<&str> = names.iter().map(ToolName::as_str).collect();
+                let names: Vec<String> = names
+                    .iter()
+                    .map(|(kind, name)| match kind {
+                        Kind::Tool => name.to_string(),
+                        kind => format!("{name} ({kind})"),
+                    })
+                    .collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 write!(
                     formatter,
-                    "nothing was imported: the registry holds other tools named {}; add the word \
+                    "nothing was imported: the registry holds others named {}; add the word \
                      replace to replace them",
                     listing(&names, 10)
                 )
@@ -279,6 +299,7 @@ impl StoreError {
             | Self::NotFound { .. }
             | Self::Conflict { .. }
             | Self::NameTaken { .. }
+            | Self::AddressTaken { .. }
             | Self::Collisions { .. }
             | Self::Invalid(_) => FailureKind::InvalidArguments,
             Self::Full { .. } | Self::ReadOnly => FailureKind::Policy,

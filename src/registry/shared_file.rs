@@ -4,19 +4,24 @@
 //! A write takes this process's turn and then the lock file beside the store, reads the file again
 //! if another process replaced it, replaces it whole, and only then shows the change in memory. So
 //! memory is never ahead of the disk, and a failed write leaves nothing behind. A file that became
-//! unusable leaves the last good tools in place and stops writes until it is mended.
+//! unusable leaves the last good entries in place and stops writes until it is mended.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::atomic_file::{self, Version};
+use super::decide::Change;
 use super::document::{self, Extras, MAX_FILE_BYTES};
+use super::record::{Record, Stored};
 use super::snapshot::{Published, Snapshot};
 use crate::base::text::listing;
-use crate::domain::tool::{Tool, ToolName};
+use crate::domain::entry::{EntryName, Kind};
+use crate::domain::prompt::PromptDefinition;
+use crate::domain::resource::ResourceDefinition;
+use crate::domain::tool::Definition;
 
 /// How long a write waits for other writers.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -33,7 +38,7 @@ pub(super) struct SharedFile {
     check: Mutex<Check>,
 }
 
-/// What is known of the file besides the tools, which are the newest snapshot.
+/// What is known of the file besides the entries, which are the newest snapshot.
 #[derive(Debug)]
 struct Loaded {
     seen: Seen,
@@ -98,11 +103,11 @@ impl SharedFile {
         self.refresh(&mut lock(&self.turn))
     }
 
-    /// One write: `decide` sees the newest tools and says what is answered and what is stored.
-    pub(super) fn write<T>(
+    /// One write: `decide` sees the newest entries and says what changes.
+    pub(super) fn write(
         &self,
-        decide: impl FnOnce(&Snapshot) -> Result<(T, Vec<Arc<Tool>>), StoreError>,
-    ) -> Result<T, StoreError> {
+        decide: impl FnOnce(&Snapshot) -> Result<Change, StoreError>,
+    ) -> Result<(), StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
         }
@@ -115,19 +120,23 @@ impl SharedFile {
             .map_err(|error| unwritable(&error))?
             .ok_or(busy)?;
         self.refresh(&mut loaded)?;
-        let (answer, mut tools) = decide(&self.published.current())?;
-        tools.sort_by(|one, other| one.name.cmp(&other.name));
+        let before = self.published.current();
+        let change = decide(&before)?;
+        if change.is_empty() {
+            return Ok(());
+        }
+        let next = before.after(&change);
         let mut extras = loaded.extras.clone();
-        extras.retain(&tools);
-        let version = atomic_file::replace(&target, |out| document::encode(&tools, &extras, out))
+        extras.retain(&next);
+        let version = atomic_file::replace(&target, |out| document::encode(&next, &extras, out))
             .inspect_err(|error| log::error!("{} was not written: {error}", target.display()))
             .map_err(|error| unwritable(&error))?;
         *loaded = Loaded {
             seen: Seen::File(version),
             extras,
         };
-        self.published.publish(tools);
-        Ok(answer)
+        self.published.show(next);
+        Ok(())
     }
 
     /// One look of the watching thread; a write under way looks for itself.
@@ -175,17 +184,16 @@ impl SharedFile {
             .map_err(|error| self.corrupt(error.to_string()))?;
         let read = document::decode(&text).map_err(|reason| self.corrupt(reason))?;
         let before = self.published.current();
-        let mut tools = read.tools;
-        for tool in &mut tools {
-            // Tools that did not change stay the same value, so that what hangs on them stays too.
-            if let Some(same) = before.get(tool.name.as_str()).filter(|old| *old == tool) {
-                *tool = same.clone();
+        let mut records = read.records;
+        for record in &mut records {
+            // What did not change stays the same value, so that what hangs on it stays too.
+            if let Some(same) = before.record(&record.key()).filter(|old| old == record) {
+                *record = same;
             }
         }
-        if !before.tools().iter().eq(tools.iter()) {
-            self.published.publish(tools);
-            let after = self.published.current();
-            warn_of_names(after.tools(), &before, &after);
+        if !before.records().eq(records.iter().cloned()) {
+            self.published.publish(&records);
+            warn_of_names(&records, &before, &self.published.current());
         }
         Ok(read.extras)
     }
@@ -222,32 +230,44 @@ impl SharedFile {
     }
 }
 
-/// Warns of those of `tools` that are new and have names of old stores: they are served, though no
-/// tool can be created by such a name.
-pub(super) fn warn_of_names(tools: &[Arc<Tool>], before: &Snapshot, after: &Snapshot) {
-    let names = tools.iter().map(|tool| &tool.name);
-    let fresh: Vec<&ToolName> = names
-        .filter(|name| before.get(name.as_str()).is_none())
+/// Warns of those of `records` that are new and have names of old stores: they are served, though
+/// nothing can be created by such a name.
+pub(super) fn warn_of_names(records: &[Record], before: &Snapshot, after: &Snapshot) {
+    fn is_second<D: Stored>(snapshot: &Snapshot, name: &EntryName) -> bool {
+        let first = snapshot.shelf::<D>().of_same_spelling(name.as_str());
+        first.is_some_and(|first| first.name != *name)
+    }
+    let fresh: Vec<&Record> = records
+        .iter()
+        .filter(|record| before.record(&record.key()).is_none())
         .collect();
     let fresh = || fresh.iter().copied();
-    let first = |name: &ToolName| {
-        let first = after.of_same_spelling(name.as_str());
-        first.is_none_or(|first| first.name == *name)
-    };
+    let colons = fresh()
+        .filter(|record| record.kind() == Kind::Tool && record.name().as_str().contains(':'));
+    warn("MCP's naming rule has no ':'", colons);
+    let seconds = fresh().filter(|record| match record {
+        Record::Tool(tool) => is_second::<Definition>(after, &tool.name),
+        Record::Prompt(prompt) => is_second::<PromptDefinition>(after, &prompt.name),
+        Record::Resource(resource) => is_second::<ResourceDefinition>(after, &resource.name),
+    });
     warn(
-        "MCP's naming rule has no ':'",
-        fresh().filter(|name| name.as_str().contains(':')),
-    );
-    warn(
-        "another tool has the same name once dots and colons are underscores",
-        fresh().filter(|name| !first(name)),
+        "another one has the same name once dots and colons are underscores",
+        seconds,
     );
 }
 
-fn warn<'a>(what: &str, names: impl Iterator<Item = &'a ToolName>) {
-    let names: Vec<&str> = names.map(ToolName::as_str).collect();
-    if !names.is_empty() {
-        log::warn!("dynamic tools {}: {what}", listing(&names, MAX_WARNED));
+fn warn<'a>(what: &str, records: impl Iterator<Item = &'a Record>) {
+    let (mut tools, mut others) = (Vec::new(), Vec::new());
+    for record in records {
+        match record {
+            Record::Tool(tool) => tools.push(tool.name.as_str()),
+            other => others.push(other.name().as_str()),
+        }
+    }
+    for (kind, names) in [("tools", tools), ("prompts or resources", others)] {
+        if !names.is_empty() {
+            log::warn!("dynamic {kind} {}: {what}", listing(&names, MAX_WARNED));
+        }
     }
 }
 

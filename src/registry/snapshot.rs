@@ -1,66 +1,100 @@
-//! All tools at one moment, and the place where the newest such view is published. No I/O.
+//! All entries at one moment, and the place where the newest such view is published. No I/O.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::domain::tool::{Tool, ToolName, underscored};
+use super::decide::Change;
+use super::record::{Key, Record, Stored};
+use crate::domain::entry::{Entry, Kind, underscored};
+use crate::domain::prompt::{Prompt, PromptDefinition};
+use crate::domain::resource::{Resource, ResourceDefinition};
+use crate::domain::tool::{Definition, Tool};
 
-/// An immutable view of the registry, sorted by name.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    generation: u64,
-    tools: Vec<Arc<Tool>>,
-    /// Places in `tools`, by the underscore spelling. Old stores may hold two tools of one
+/// An immutable view of the entries of one kind, sorted by name.
+#[derive(Debug)]
+pub struct Shelf<D> {
+    mark: u64,
+    entries: Vec<Arc<Entry<D>>>,
+    /// Places in `entries`, by the underscore spelling. Old stores may hold two tools of one
     /// spelling: the first by name comes first.
     by_spelling: Vec<usize>,
 }
 
-impl Snapshot {
-    fn new(generation: u64, mut tools: Vec<Arc<Tool>>) -> Self {
-        tools.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut keys: Vec<_> = tools
+impl<D> Default for Shelf<D> {
+    fn default() -> Self {
+        Self {
+            mark: 0,
+            entries: Vec::new(),
+            by_spelling: Vec::new(),
+        }
+    }
+}
+
+impl<D: Stored> Shelf<D> {
+    fn new(mark: u64, mut entries: Vec<Arc<Entry<D>>>) -> Self {
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut keys: Vec<_> = entries
             .iter()
-            .map(|tool| tool.name.underscored())
+            .map(|entry| entry.name.underscored())
             .zip(0..)
             .collect();
         keys.sort();
         Self {
-            generation,
-            tools,
+            mark,
+            entries,
             by_spelling: keys.into_iter().map(|(_, place)| place).collect(),
         }
     }
 
-    /// The next one, with these tools put in or in place of those of their names, and these gone.
-    /// Nothing but the change is looked at again.
-    fn after(&self, put: &[Arc<Tool>], removed: &[ToolName]) -> Self {
-        let mut next = Self {
-            generation: self.generation + 1,
-            tools: self.tools.clone(),
-            by_spelling: self.by_spelling.clone(),
-        };
-        for name in removed {
-            next.remove(name.as_str());
+    /// A shelf of just these of `records` that are of its kind; `self` where that is what it holds.
+    fn anew(self: &Arc<Self>, mark: u64, records: &[Record]) -> Arc<Self> {
+        let next = Self::new(mark, records.iter().filter_map(D::of).cloned().collect());
+        let mut pairs = self.entries.iter().zip(&next.entries);
+        let is_same = self.entries.len() == next.entries.len()
+            && pairs.all(|(old, new)| Arc::ptr_eq(old, new));
+        match is_same {
+            true => Arc::clone(self),
+            false => Arc::new(next),
         }
-        for tool in put {
-            next.put(tool);
-        }
-        next
     }
 
-    fn put(&mut self, tool: &Arc<Tool>) {
-        match self.place(tool.name.as_str()) {
+    /// The next one, after a change. Nothing but the change is looked at again.
+    fn after(self: &Arc<Self>, mark: u64, change: &Change) -> Arc<Self> {
+        let touched = change
+            .put
+            .iter()
+            .chain(&change.removed)
+            .any(|it| D::of(it).is_some());
+        if !touched {
+            return Arc::clone(self);
+        }
+        let mut next = Self {
+            mark,
+            entries: self.entries.clone(),
+            by_spelling: self.by_spelling.clone(),
+        };
+        for gone in change.removed.iter().filter_map(D::of) {
+            next.remove(gone.name.as_str());
+        }
+        for entry in change.put.iter().filter_map(D::of) {
+            next.put(entry);
+        }
+        Arc::new(next)
+    }
+
+    fn put(&mut self, entry: &Arc<Entry<D>>) {
+        match self.place(entry.name.as_str()) {
             Ok(place) => {
-                if let Some(old) = self.tools.get_mut(place) {
-                    *old = Arc::clone(tool);
+                if let Some(old) = self.entries.get_mut(place) {
+                    *old = Arc::clone(entry);
                 }
             }
             Err(place) => {
-                self.tools.insert(place, Arc::clone(tool));
+                self.entries.insert(place, Arc::clone(entry));
                 let behind = self.by_spelling.iter_mut().filter(|other| **other >= place);
                 behind.for_each(|other| *other += 1);
-                let spelling = tool.name.underscored();
+                let spelling = entry.name.underscored();
                 let order = |other: &usize| self.spelled(*other, &spelling).then(other.cmp(&place));
                 let at = self
                     .by_spelling
@@ -72,25 +106,99 @@ impl Snapshot {
 
     fn remove(&mut self, name: &str) {
         if let Ok(place) = self.place(name) {
-            self.tools.remove(place);
+            self.entries.remove(place);
             self.by_spelling.retain(|other| *other != place);
             let behind = self.by_spelling.iter_mut().filter(|other| **other > place);
             behind.for_each(|other| *other -= 1);
         }
     }
 
-    /// Where the tool of that name is, or would be.
+    /// Where the entry of that name is, or would be.
     fn place(&self, name: &str) -> Result<usize, usize> {
-        self.tools
-            .binary_search_by(|tool| tool.name.as_str().cmp(name))
+        self.entries
+            .binary_search_by(|entry| entry.name.as_str().cmp(name))
     }
 
-    /// How the underscore spelling of the tool in a place compares with another.
+    /// How the underscore spelling of the entry in a place compares with another.
     fn spelled(&self, place: usize, spelling: &str) -> Ordering {
-        let tool = self.tools.get(place);
-        tool.map_or(Ordering::Less, |tool| {
-            tool.name.underscored_bytes().cmp(spelling.bytes())
+        let entry = self.entries.get(place);
+        entry.map_or(Ordering::Less, |entry| {
+            entry.name.underscored_bytes().cmp(spelling.bytes())
         })
+    }
+
+    /// The generation of the registry that these entries last changed with: shelves of one process
+    /// and of equal marks are equal.
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// Every entry, sorted by the bytes of its name.
+    pub fn entries(&self) -> &[Arc<Entry<D>>] {
+        &self.entries
+    }
+
+    /// The entry of exactly that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Entry<D>>> {
+        self.entries.get(self.place(name).ok()?)
+    }
+
+    /// The entry that answers to `spelling`: the one of exactly that name, else the one whose
+    /// underscore spelling it is.
+    pub fn find(&self, spelling: &str) -> Option<&Arc<Entry<D>>> {
+        self.get(spelling).or_else(|| self.spelled_as(spelling))
+    }
+
+    fn spelled_as(&self, spelling: &str) -> Option<&Arc<Entry<D>>> {
+        let before = |place: &usize| self.spelled(*place, spelling).is_lt();
+        let place = *self
+            .by_spelling
+            .get(self.by_spelling.partition_point(before))?;
+        let found = self.spelled(place, spelling).is_eq();
+        self.entries.get(place).filter(|_| found)
+    }
+
+    /// The entry that has the underscore spelling of `name`, whatever its own.
+    pub fn of_same_spelling(&self, name: &str) -> Option<&Arc<Entry<D>>> {
+        self.spelled_as(&underscored(name))
+    }
+}
+
+/// An immutable view of the registry.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    generation: u64,
+    tools: Arc<Shelf<Definition>>,
+    prompts: Arc<Shelf<PromptDefinition>>,
+    resources: Arc<Shelf<ResourceDefinition>>,
+}
+
+impl Snapshot {
+    /// A view of just these.
+    pub fn of(records: &[Record]) -> Self {
+        Self::default().anew(records)
+    }
+
+    /// The next one, which holds just these.
+    pub(super) fn anew(&self, records: &[Record]) -> Self {
+        let generation = self.generation + 1;
+        Self {
+            generation,
+            tools: self.tools.anew(generation, records),
+            prompts: self.prompts.anew(generation, records),
+            resources: self.resources.anew(generation, records),
+        }
+    }
+
+    /// The next one, after a change.
+    pub(super) fn after(&self, change: &Change) -> Self {
+        let generation = self.generation + 1;
+        Self {
+            generation,
+            tools: self.tools.after(generation, change),
+            prompts: self.prompts.after(generation, change),
+            resources: self.resources.after(generation, change),
+        }
     }
 
     /// Counts the changes that this process has seen; not kept across restarts.
@@ -98,34 +206,59 @@ impl Snapshot {
         self.generation
     }
 
-    /// Every tool, sorted by the bytes of its name.
-    pub fn tools(&self) -> &[Arc<Tool>] {
+    /// The entries of one kind.
+    pub fn shelf<D: Stored>(&self) -> &Shelf<D> {
+        D::shelf(self)
+    }
+
+    pub(super) fn tool_shelf(&self) -> &Shelf<Definition> {
         &self.tools
     }
 
+    pub(super) fn prompt_shelf(&self) -> &Shelf<PromptDefinition> {
+        &self.prompts
+    }
+
+    pub(super) fn resource_shelf(&self) -> &Shelf<ResourceDefinition> {
+        &self.resources
+    }
+
+    /// Every tool, sorted by the bytes of its name.
+    pub fn tools(&self) -> &[Arc<Tool>] {
+        self.tools.entries()
+    }
+
     /// The tool of exactly that name.
-    pub fn get(&self, name: &str) -> Option<&Arc<Tool>> {
-        self.tools.get(self.place(name).ok()?)
+    pub fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.tools.get(name)
     }
 
-    /// The tool that answers to `spelling`: the one of exactly that name, else the one whose
-    /// underscore spelling it is.
-    pub fn find(&self, spelling: &str) -> Option<&Arc<Tool>> {
-        self.get(spelling).or_else(|| self.spelled_as(spelling))
+    /// Every prompt, likewise.
+    pub fn prompts(&self) -> &[Arc<Prompt>] {
+        self.prompts.entries()
     }
 
-    fn spelled_as(&self, spelling: &str) -> Option<&Arc<Tool>> {
-        let before = |place: &usize| self.spelled(*place, spelling).is_lt();
-        let place = *self
-            .by_spelling
-            .get(self.by_spelling.partition_point(before))?;
-        let found = self.spelled(place, spelling).is_eq();
-        self.tools.get(place).filter(|_| found)
+    /// Every resource and template, likewise.
+    pub fn resources(&self) -> &[Arc<Resource>] {
+        self.resources.entries()
     }
 
-    /// The tool that has the underscore spelling of `name`, whatever its own.
-    pub fn of_same_spelling(&self, name: &str) -> Option<&Arc<Tool>> {
-        self.spelled_as(&underscored(name))
+    /// Every entry, kind by kind.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let tools = self.tools().iter().cloned().map(Record::Tool);
+        let prompts = self.prompts().iter().cloned().map(Record::Prompt);
+        let resources = self.resources().iter().cloned().map(Record::Resource);
+        tools.chain(prompts).chain(resources)
+    }
+
+    /// The entry of that kind and name.
+    pub fn record(&self, (kind, name): &Key) -> Option<Record> {
+        let name = name.as_str();
+        match kind {
+            Kind::Tool => self.tools.get(name).cloned().map(Record::Tool),
+            Kind::Prompt => self.prompts.get(name).cloned().map(Record::Prompt),
+            Kind::Resource => self.resources.get(name).cloned().map(Record::Resource),
+        }
     }
 }
 
@@ -141,18 +274,18 @@ impl Published {
         self.locked().clone()
     }
 
-    /// Makes `tools` the newest snapshot and wakes all who wait for one.
-    pub(super) fn publish(&self, tools: Vec<Arc<Tool>>) {
-        self.show(Snapshot::new(self.current().generation + 1, tools));
+    /// Makes just these the newest snapshot and wakes all who wait for one.
+    pub(super) fn publish(&self, records: &[Record]) {
+        self.show(self.current().anew(records));
     }
 
-    /// The same for a change of a few tools, which costs little however many there are.
-    pub(super) fn publish_change(&self, put: &[Arc<Tool>], removed: &[ToolName]) {
-        self.show(self.current().after(put, removed));
+    /// The same for a change of a few entries, which costs little however many there are.
+    pub(super) fn publish_change(&self, change: &Change) {
+        self.show(self.current().after(change));
     }
 
     /// Snapshots are made outside the lock: callers are serialised by the store's own.
-    fn show(&self, next: Snapshot) {
+    pub(super) fn show(&self, next: Snapshot) {
         let before = std::mem::replace(&mut *self.locked(), Arc::new(next));
         self.newer.notify_all();
         drop(before);
@@ -173,7 +306,7 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::tests::{name, tool};
+    use crate::registry::tests::{prompt, tool};
 
     fn names(snapshot: &Snapshot) -> Vec<&str> {
         snapshot
@@ -186,9 +319,10 @@ mod tests {
     #[test]
     fn both_spellings_find_a_tool_and_exact_names_win() {
         let published = Published::default();
-        published.publish(["z.z", "a_b", "a.b", "c:d"].map(tool).to_vec());
-        let snapshot = published.current();
-        assert_eq!(names(&snapshot), ["a.b", "a_b", "c:d", "z.z"]);
+        published.publish(&["z.z", "a_b", "a.b", "c:d"].map(|name| Record::Tool(tool(name))));
+        let current = published.current();
+        let snapshot = current.shelf::<Definition>();
+        assert_eq!(names(&current), ["a.b", "a_b", "c:d", "z.z"]);
         let check = |spelling: &str, expected: Option<&str>| {
             let found = snapshot.find(spelling).map(|tool| tool.name.as_str());
             assert_eq!(found, expected, "{spelling}");
@@ -207,19 +341,25 @@ mod tests {
 
     #[test]
     fn a_change_makes_what_all_tools_anew_would_make() {
-        let names_of =
-            |names: &[&str]| -> Vec<Arc<Tool>> { names.iter().map(|name| tool(name)).collect() };
+        let names_of = |names: &[&str]| -> Vec<Record> {
+            let tools = names.iter().map(|name| Record::Tool(tool(name)));
+            tools.collect()
+        };
         let all = [
             "b.b", "b_b", "b:b", "aaa", "c.c", "c_b", "ddd", "a.z", "b.a",
         ];
         let published = Published::default();
         let mut kept: Vec<&str> = Vec::new();
         let check = |put: &[&str], removed: &[&str], kept: &[&str]| {
-            let gone: Vec<_> = removed.iter().map(|gone| name(gone)).collect();
-            published.publish_change(&names_of(put), &gone);
-            let (found, anew) = (published.current(), Snapshot::new(0, names_of(kept)));
+            let change = Change {
+                put: names_of(put),
+                removed: names_of(removed),
+            };
+            published.publish_change(&change);
+            let (found, anew) = (published.current(), Snapshot::of(&names_of(kept)));
             assert_eq!(names(&found), names(&anew), "{put:?} {removed:?}");
-            assert_eq!(found.by_spelling, anew.by_spelling, "{put:?} {removed:?}");
+            let spellings = (&found.tools.by_spelling, &anew.tools.by_spelling);
+            assert_eq!(spellings.0, spellings.1, "{put:?} {removed:?}");
         };
         for one in all {
             kept.push(one);
@@ -229,12 +369,12 @@ mod tests {
         let before = published.current();
         check(&["ddd"], &["ddd"], &kept);
         assert!(!Arc::ptr_eq(
-            before.get("ddd").unwrap(),
-            published.current().get("ddd").unwrap()
+            before.tool("ddd").unwrap(),
+            published.current().tool("ddd").unwrap()
         ));
         assert!(Arc::ptr_eq(
-            before.get("aaa").unwrap(),
-            published.current().get("aaa").unwrap()
+            before.tool("aaa").unwrap(),
+            published.current().tool("aaa").unwrap()
         ));
         for one in [
             "b_b", "aaa", "ddd", "b.b", "c.c", "b:b", "c_b", "b.a", "a.z",
@@ -254,7 +394,7 @@ mod tests {
             let published = published.clone();
             std::thread::spawn(move || published.wait_newer(0, Duration::from_secs(60)))
         };
-        published.publish(vec![tool("one")]);
+        published.publish(&[Record::Tool(tool("one"))]);
         assert_eq!(names(&waiter.join().unwrap()), ["one"]);
         assert_eq!(
             published
@@ -263,5 +403,28 @@ mod tests {
             1
         );
         assert_eq!(published.wait_newer(1, Duration::ZERO).generation(), 1);
+    }
+
+    #[test]
+    fn a_change_of_one_kind_leaves_the_marks_of_the_others() {
+        let published = Published::default();
+        let marks = || {
+            let now = published.current();
+            (now.tools.mark(), now.prompts.mark(), now.resources.mark())
+        };
+        let (tool, prompt) = (Record::Tool(tool("abc")), Record::Prompt(prompt("abc")));
+        published.publish(&[tool.clone(), prompt.clone()]);
+        assert_eq!(marks(), (1, 1, 0));
+        published.publish_change(&Change::of(tool.clone()));
+        assert_eq!(marks(), (2, 1, 0));
+        // Reading all anew finds the same values, and so nothing that changed.
+        published.publish(&[prompt.clone(), tool]);
+        assert_eq!(marks(), (2, 1, 0));
+        published.publish(std::slice::from_ref(&prompt));
+        assert_eq!(marks(), (4, 1, 0));
+        let removed = vec![prompt];
+        let put = Vec::new();
+        published.publish_change(&Change { put, removed });
+        assert_eq!(marks(), (4, 5, 0));
     }
 }

@@ -4,39 +4,39 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::atomic_file;
 use super::document::{self, Extras, MAX_FILE_BYTES};
-use crate::domain::tool::Tool;
+use super::record::Record;
+use super::snapshot::Snapshot;
 
-/// Writes tools as a file of their own, readable by its owner alone; never over another.
+/// Writes a registry as a file of their own, readable by its owner alone; never over another.
 ///
 /// # Errors
 /// `AlreadyExists`, and what the system says.
-pub fn write_file(path: &Path, tools: &[Arc<Tool>]) -> io::Result<()> {
+pub fn write_file(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
     // An empty file of that name now belongs to us, and is replaced whole or removed.
     drop(atomic_file::private().create_new(true).open(path)?);
     let extras = Extras::default();
-    let written = atomic_file::replace(path, |out| document::encode(tools, &extras, out));
+    let written = atomic_file::replace(path, |out| document::encode(snapshot, &extras, out));
     written.map(drop).inspect_err(|_| {
         let _ = std::fs::remove_file(path);
     })
 }
 
-/// Writes tools in the same form to `out`.
+/// Writes it in the same form to `out`.
 ///
 /// # Errors
 /// What the system says.
-pub fn write_to(out: &mut dyn Write, tools: &[Arc<Tool>]) -> io::Result<()> {
-    document::encode(tools, &Extras::default(), out)
+pub fn write_to(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
+    document::encode(snapshot, &Extras::default(), out)
 }
 
 /// What a file to be imported holds.
 #[derive(Debug)]
 pub struct Export {
-    /// In the order of their names.
-    pub tools: Vec<Arc<Tool>>,
+    /// Kind by kind, in the order of their names.
+    pub records: Vec<Record>,
     /// Whether it has fields that this version does not know and will not import.
     pub has_unknown_fields: bool,
 }
@@ -44,7 +44,7 @@ pub struct Export {
 /// Reads what [`write_file`] or the original wrote, strictly.
 ///
 /// # Errors
-/// The first thing that is wrong with it; quotes no value but a tool's name.
+/// The first thing that is wrong with it; quotes no value but a name.
 pub fn read_file(path: &Path) -> Result<Export, String> {
     let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
     let mut text = String::new();
@@ -56,27 +56,32 @@ pub fn read_file(path: &Path) -> Result<Export, String> {
     let document = document::decode(&text)?;
     Ok(Export {
         has_unknown_fields: !document.extras.is_empty(),
-        tools: document.tools,
+        records: document.records,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::tests::{Scratch, tool};
+    use crate::registry::tests::{Scratch, prompt, resource, tool};
 
     #[test]
     fn what_is_written_is_read_and_nothing_is_written_over() {
         let scratch = Scratch::new();
         let path = scratch.path("export.json");
-        let tools = [tool("abc"), tool("def")];
-        write_file(&path, &tools).unwrap();
+        let records = [
+            Record::Tool(tool("abc")),
+            Record::Tool(tool("def")),
+            Record::Prompt(prompt("abc")),
+            Record::Resource(resource("abc", "a://{b}")),
+        ];
+        write_file(&path, &Snapshot::of(&records)).unwrap();
         let read = read_file(&path).unwrap();
-        assert_eq!(read.tools, tools);
+        assert_eq!(read.records, records);
         assert!(!read.has_unknown_fields);
-        let again = write_file(&path, &[]).unwrap_err();
+        let again = write_file(&path, &Snapshot::default()).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(read_file(&path).unwrap().tools, tools);
+        assert_eq!(read_file(&path).unwrap().records, records);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen('{', "{\"later\": 1,", 1)).unwrap();
         assert!(read_file(&path).unwrap().has_unknown_fields);

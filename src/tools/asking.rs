@@ -1,16 +1,18 @@
 //! Asking the client that called: what it can be asked, what it has answered, and the rounds that
 //! this takes. A client of the stateless era is never sent a request: the call ends with the
 //! questions as its result, the client calls again with its answers, and the code runs again from
-//! its top, until no question is left (MCP 2026-07-28, "multi round-trip requests").
+//! its top, until no question is left (MCP 2026-07-28, "multi round-trip requests"). A client of a
+//! handshake revision is sent each question beside its call, while the code waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::questions::{check_question, is_answer};
+use super::contact::Contact;
+use super::questions::{Question, check_question, is_answer};
 use crate::domain::asking::{Answer, Ask, AskKind, ClientCapability};
 use crate::domain::json::JsonText;
-use crate::domain::run::Observer;
+use crate::domain::run::{Cancel, Observer};
 
 /// Most questions of one round.
 const MAX_QUESTIONS: usize = 16;
@@ -23,8 +25,15 @@ const MAX_ROUNDS: u32 = 16;
 /// Most that the answers of earlier rounds may take, in bytes of JSON.
 const MAX_ANSWERS_BYTES: usize = 128 * 1024;
 
+/// Most questions of one call whose client is asked beside it.
+const MAX_QUESTIONS_AT_ONCE: usize = 64;
+
 /// Answers by the key of their question, as the client wrote them.
 pub type Answers = BTreeMap<String, JsonText>;
+
+/// Why some clients of handshake revisions cannot be asked, for the code's author.
+pub(super) const UNREACHABLE: &str = "it speaks a protocol revision before 2026-07-28, and sent its \
+    call without Mcp-Session-Id or without accepting text/event-stream";
 
 /// What a client declared that it can be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +55,17 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Of a client that declared none.
+    pub const NONE: Self = Self {
+        elicitation: false,
+        elicits_forms: false,
+        elicits_urls: false,
+        sampling: false,
+        samples_tools: false,
+        samples_context: false,
+        roots: false,
+    };
+
     /// Whether a capability was declared.
     pub fn has(&self, capability: ClientCapability) -> bool {
         match capability {
@@ -67,11 +87,25 @@ pub struct Earlier {
     pub answers: Answers,
 }
 
+/// How a client is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asking {
+    /// Not at all: it began no session, or takes no stream.
+    #[default]
+    Never,
+    /// By the result of its call, which it repeats with its answers (2026-07-28).
+    ByRounds,
+    /// By a request of ours beside its call (handshake revisions).
+    Beside,
+}
+
 /// The client behind a call, as far as its code may ask it.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// What it declared; `None` for clients of handshake revisions, to whom there is no way yet.
-    pub capabilities: Option<Capabilities>,
+    /// How it is asked.
+    pub asking: Asking,
+    /// What it declared.
+    pub capabilities: Capabilities,
     /// Where it goes on with a call.
     pub earlier: Option<Earlier>,
     /// Its answers to the last round, or to whatever it knows will be asked.
@@ -81,15 +115,15 @@ pub struct Client {
 impl Client {
     /// One that cannot be asked.
     pub const MUTE: Self = Self {
-        capabilities: None,
+        asking: Asking::Never,
+        capabilities: Capabilities::NONE,
         earlier: None,
         answers: BTreeMap::new(),
     };
 
     /// Whether it lacks one of these.
     pub(super) fn lacks(&self, required: &BTreeSet<ClientCapability>) -> bool {
-        let declared = self.capabilities.unwrap_or_default();
-        !required.iter().all(|one| declared.has(*one))
+        !required.iter().all(|one| self.capabilities.has(*one))
     }
 }
 
@@ -102,10 +136,11 @@ pub struct Asked {
     pub so_far: Earlier,
 }
 
-/// One run as its client hears it. Logs and progress reach nobody yet: answers are JSON, without a
-/// stream beside them.
+/// One run as its client hears it.
 pub(super) struct Round<'a> {
     client: &'a Client,
+    contact: &'a dyn Contact,
+    cancel: &'a Cancel,
     asker: &'a str,
     questions: Vec<Ask>,
     /// Answers used by the code, and their kinds.
@@ -114,9 +149,16 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// A run of `asker`'s code.
-    pub(super) fn new(client: &'a Client, asker: &'a str) -> Self {
+    pub(super) fn new(
+        client: &'a Client,
+        contact: &'a dyn Contact,
+        cancel: &'a Cancel,
+        asker: &'a str,
+    ) -> Self {
         Self {
             client,
+            contact,
+            cancel,
             asker,
             questions: Vec::new(),
             used: BTreeMap::new(),
@@ -139,13 +181,13 @@ impl<'a> Round<'a> {
     }
 
     fn answer(&mut self, ask: Ask) -> Result<Answer, String> {
-        let Some(capabilities) = &self.client.capabilities else {
+        if self.client.asking == Asking::Never {
             return Err(format!(
-                "ctx.{} cannot reach this client: it speaks a protocol revision before 2026-07-28, \
-                 whose clients this server cannot ask yet",
-                ask.kind.as_str()
+                "ctx.{} cannot reach this client: {}",
+                ask.kind.as_str(),
+                UNREACHABLE
             ));
-        };
+        }
         let is_key = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
         if !(1..=MAX_KEY_CHARS).contains(&ask.key.len()) || !ask.key.bytes().all(is_key) {
             return Err(format!(
@@ -167,7 +209,10 @@ impl<'a> Round<'a> {
         if self.questions.iter().any(|other| other.key == ask.key) {
             return Ok(Answer::Later);
         }
-        let question = check_question(&ask, capabilities)?;
+        let question = check_question(&ask, &self.client.capabilities)?;
+        if self.client.asking == Asking::Beside {
+            return self.ask_beside(ask, &question);
+        }
         let given = self.earlier_answer(&ask.key);
         let given = given.or_else(|| self.client.answers.get(&ask.key));
         if let Some(given) = given.filter(|given| is_answer(&question, given)) {
@@ -178,6 +223,36 @@ impl<'a> Round<'a> {
         self.check_bounds(&ask)?;
         self.questions.push(ask);
         Ok(Answer::Later)
+    }
+
+    /// Asks the client while the code waits.
+    fn ask_beside(&mut self, ask: Ask, question: &Question) -> Result<Answer, String> {
+        if self.used.len() >= MAX_QUESTIONS_AT_ONCE {
+            return Err(format!(
+                "one call asks at most {MAX_QUESTIONS_AT_ONCE} questions"
+            ));
+        }
+        if ask.params.text().len() > MAX_QUESTIONS_BYTES {
+            return Err(format!(
+                "the question is larger than {MAX_QUESTIONS_BYTES} bytes"
+            ));
+        }
+        let given = self.contact.ask(&ask, self.cancel)?;
+        let used: usize = self
+            .used
+            .values()
+            .map(|(_, value)| value.text().len())
+            .sum();
+        if used + given.text().len() > MAX_ANSWERS_BYTES {
+            return Err(format!(
+                "the client's answers are larger than {MAX_ANSWERS_BYTES} bytes"
+            ));
+        }
+        if !is_answer(question, &given) {
+            return Err("the client's answer does not fit what it was asked".to_owned());
+        }
+        self.used.insert(ask.key, (ask.kind, given.clone()));
+        Ok(Answer::Value(given))
     }
 
     fn kind_of(&self, key: &str) -> Option<AskKind> {
@@ -225,9 +300,17 @@ impl<'a> Round<'a> {
 }
 
 impl Observer for Round<'_> {
-    fn log(&mut self, _level: &str, _data: &JsonText) {}
+    fn wants_console(&self) -> bool {
+        self.contact.wants_console()
+    }
 
-    fn progress(&mut self, _done: f64, _total: Option<f64>, _message: Option<&str>) {}
+    fn log(&mut self, level: &str, data: &JsonText) {
+        self.contact.log(level, data);
+    }
+
+    fn progress(&mut self, done: f64, total: Option<f64>, message: Option<&str>) {
+        self.contact.progress(done, total, message);
+    }
 
     fn ask(&mut self, ask: Ask) -> Answer {
         self.answer(ask).unwrap_or_else(Answer::Refused)
@@ -236,6 +319,7 @@ impl Observer for Round<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contact::NoContact;
     use super::*;
     use serde_json::json;
 
@@ -245,12 +329,13 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), json(value)));
         Client {
-            capabilities: Some(Capabilities {
+            asking: Asking::ByRounds,
+            capabilities: Capabilities {
                 elicitation: true,
                 elicits_urls: true,
                 roots: true,
-                ..Capabilities::default()
-            }),
+                ..Capabilities::NONE
+            },
             earlier,
             answers: answers.collect(),
         }
@@ -288,8 +373,9 @@ mod tests {
 
     #[test]
     fn answers_come_by_their_key_and_are_carried_on() {
+        let cancel = Cancel::default();
         let first = client(&[("a", CANCEL), ("stranger", "1"), ("bad", "1")], None);
-        let mut round = Round::new(&first, "asker");
+        let mut round = Round::new(&first, &NoContact, &cancel, "asker");
         assert_eq!(told(&mut round, link("a", 0)), CANCEL);
         assert_eq!(told(&mut round, link("a", 9)), CANCEL);
         for (key, times) in [("bad", 1), ("b", 2)] {
@@ -312,17 +398,61 @@ mod tests {
 
         // What was said once stays said.
         let next = client(&[("a", DECLINE), ("b", DECLINE)], Some(asked.so_far));
-        let mut round = Round::new(&next, "asker");
+        let mut round = Round::new(&next, &NoContact, &cancel, "asker");
         assert_eq!(told(&mut round, link("a", 0)), CANCEL);
         assert_eq!(told(&mut round, link("b", 0)), DECLINE);
         let asked = round.finish();
         assert_eq!((asked.so_far.rounds, asked.so_far.answers.len()), (2, 2));
     }
 
+    /// Answers everything with its text; that is all it does.
+    #[derive(Debug)]
+    struct Always(&'static str);
+
+    impl Contact for Always {
+        fn wants_console(&self) -> bool {
+            false
+        }
+
+        fn log(&self, _: &str, _: &JsonText) {}
+
+        fn progress(&self, _: f64, _: Option<f64>, _: Option<&str>) {}
+
+        fn ask(&self, _: &Ask, _: &Cancel) -> Result<JsonText, String> {
+            JsonText::parse(self.0.to_owned()).map_err(|error| error.to_string())
+        }
+    }
+
     #[test]
-    fn clients_of_handshake_revisions_are_not_asked() {
-        let mute = Client::MUTE;
-        let mut round = Round::new(&mute, "");
+    fn who_is_asked_beside_the_call_answers_at_once_or_not_at_all() {
+        let client = Client {
+            asking: Asking::Beside,
+            ..client(&[], None)
+        };
+        let cancel = Cancel::default();
+        let mut round = Round::new(&client, &Always(DECLINE), &cancel, "");
+        for number in 0..MAX_QUESTIONS_AT_ONCE {
+            assert_eq!(told(&mut round, link(&number.to_string(), 0)), DECLINE);
+        }
+        assert_eq!(told(&mut round, link("1", 0)), DECLINE);
+        let full = told(&mut round, link("one more", 0));
+        assert_eq!(full, "one call asks at most 64 questions");
+        let large = told(
+            &mut Round::new(&client, &Always(DECLINE), &cancel, ""),
+            link("a", MAX_QUESTIONS_BYTES),
+        );
+        assert_eq!(large, "the question is larger than 131072 bytes");
+        let unfit = told(
+            &mut Round::new(&client, &Always("1"), &cancel, ""),
+            link("a", 0),
+        );
+        assert_eq!(unfit, "the client's answer does not fit what it was asked");
+    }
+
+    #[test]
+    fn who_cannot_be_asked_is_not() {
+        let (mute, cancel) = (Client::MUTE, Cancel::default());
+        let mut round = Round::new(&mute, &NoContact, &cancel, "");
         let told = told(&mut round, roots("a"));
         assert!(
             told.starts_with("ctx.listRoots cannot reach this client"),
@@ -332,8 +462,9 @@ mod tests {
 
     #[test]
     fn every_bound_holds() {
+        let cancel = Cancel::default();
         let client = client(&[], None);
-        let mut round = Round::new(&client, "");
+        let mut round = Round::new(&client, &NoContact, &cancel, "");
         for key in ["", "a\n", "é", &"k".repeat(MAX_KEY_CHARS + 1)] {
             assert!(
                 told(&mut round, link(key, 0)).starts_with("the key must"),
@@ -352,7 +483,7 @@ mod tests {
         assert_eq!(told(&mut round, link("one more", 0)), full);
         assert_eq!(round.finish().questions.len(), MAX_QUESTIONS);
 
-        let mut round = Round::new(&client, "");
+        let mut round = Round::new(&client, &NoContact, &cancel, "");
         assert_eq!(
             told(&mut round, link("a", MAX_QUESTIONS_BYTES / 2)),
             "later"
@@ -371,7 +502,8 @@ mod tests {
                 answers: [("a".to_owned(), large)].into(),
             };
             let client = client(&[("b", CANCEL)], Some(earlier));
-            let mut round = Round::new(&client, "");
+            let cancel = Cancel::default();
+            let mut round = Round::new(&client, &NoContact, &cancel, "");
             assert_eq!(told(&mut round, link("b", 0)), CANCEL);
             told(&mut round, link("c", 0))
         };

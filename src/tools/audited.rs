@@ -1,15 +1,14 @@
 //! How calls stand in the audit log: what a call's acts are called, what becomes of one that cannot
-//! be written, and changes of tools between their beginning and their end.
+//! be written, and changes of entries between their beginning and their end.
 
 use std::sync::Arc;
 
 use super::Tools;
-use super::answer::ToolAnswer;
 use super::call::{CallContext, Execution, Ran, refused};
 use crate::audit::{Act, ActResult, Action, Actor, CodeDigest, Details, Event, Unaudited};
 use crate::auth::Denied;
+use crate::domain::entry::{Authored, Entry};
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::tool::Tool;
 use crate::guard::Refusal;
 
 /// How long a caller waits before it tries again what could not be audited, in milliseconds.
@@ -34,14 +33,14 @@ impl Tools {
         context: &CallContext<'_>,
         execution: &Execution<'_>,
     ) -> Result<Act, Failure> {
-        let dependencies = execution.definition.dependencies.iter();
+        let dependencies = execution.program.dependencies.iter();
         let dependencies: Vec<_> = dependencies
             .map(|one| format!("{}@{}", one.name, one.version))
             .collect();
         let intent = Details::Run {
-            revision: execution.stored.map(|tool| tool.revision),
-            digest: CodeDigest::of(&execution.definition.code),
-            image: execution.definition.image.clone(),
+            revision: execution.revision,
+            digest: CodeDigest::of(&execution.program.code),
+            image: execution.program.image.clone(),
             dependencies: dependencies.join(", "),
         };
         let event = context.event(execution.action, execution.label);
@@ -65,17 +64,17 @@ impl Tools {
         self.audit.begin(event, intent).map_err(unaudited)
     }
 
-    /// Does what changes a tool: nothing where it cannot be audited, and its end is written.
-    pub(super) fn audited(
+    /// Does what changes an entry: nothing where it cannot be audited, and its end is written.
+    pub(super) fn audited<D: Authored>(
         &self,
         context: &CallContext<'_>,
         action: Action,
         target: &str,
-        change: impl FnOnce() -> Result<Arc<Tool>, Failure>,
-    ) -> Result<Arc<Tool>, Failure> {
-        let describe = |tool: &Arc<Tool>| Details::Tool {
-            revision: tool.revision,
-            digest: CodeDigest::of(&tool.definition.code),
+        change: impl FnOnce() -> Result<Arc<Entry<D>>, Failure>,
+    ) -> Result<Arc<Entry<D>>, Failure> {
+        let describe = |entry: &Arc<Entry<D>>| Details::Stored {
+            revision: entry.revision,
+            digest: CodeDigest::of(entry.definition.body()),
         };
         self.audited_as(context, action, target, describe, change)
     }
@@ -136,13 +135,14 @@ impl Tools {
 }
 
 /// Writes how a run ended; without that line its result is kept back.
-pub(super) fn end_run(
+pub(super) fn end_run<T>(
     act: Act,
-    answer: Result<ToolAnswer, Failure>,
+    answer: Result<T, Failure>,
+    outcome_of: impl FnOnce(&T) -> &'static str,
     ran: &Ran,
-) -> Result<ToolAnswer, Failure> {
+) -> Result<T, Failure> {
     let (result, outcome) = match &answer {
-        Ok(answer) => (ActResult::Success, answer.outcome()),
+        Ok(answer) => (ActResult::Success, outcome_of(answer)),
         Err(failure) => (act_result(failure), failure.kind.as_str()),
     };
     let details = Details::Ran {

@@ -6,21 +6,24 @@ use std::time::{Duration, Instant};
 
 use super::Tools;
 use super::answer::{INPUT_REQUIRED, OK, ToolAnswer};
-use super::asking::{Client, Round};
+use super::asking::{Asked, Asking, Client, Round, UNREACHABLE};
 use super::audited::end_run;
 use super::builtins::{Access, BuiltIn};
 use super::called::{Called, NotCalled};
 use super::catalog::Resolved;
+use super::contact::Contact;
 use super::schemas::{check_arguments, dynamic_arguments, shape_content, shape_value};
 use crate::audit::Action;
 use crate::auth::Caller;
 use crate::base::deadline::Deadline;
 use crate::domain::asking::ClientCapability;
+use crate::domain::entry::{Authored as _, Entry};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::json::JsonText;
+use crate::domain::program::Program;
 use crate::domain::run::{Cancel, Job, Returned};
-use crate::domain::tool::{Definition, Tool};
+use crate::domain::tool::Tool;
 use crate::engine::Sandbox;
 use crate::guard::{Ending, Place, Refusal};
 use crate::metrics::{CallKind, Phase};
@@ -36,19 +39,23 @@ pub struct CallContext<'a> {
     pub cancel: &'a Cancel,
     /// Whom running code may ask.
     pub client: &'a Client,
+    /// How it hears of the call before its end.
+    pub contact: &'a dyn Contact,
 }
 
 /// Code to be run for a caller.
 pub(super) struct Execution<'a> {
     pub(super) kind: CallKind,
     pub(super) action: Action,
-    /// Where the code is stored.
-    pub(super) stored: Option<&'a Tool>,
+    /// Of what is stored, where the code is.
+    pub(super) revision: Option<u64>,
+    /// Which code asks, as it stands now: nothing where it comes with the call itself.
+    pub(super) asker: String,
     /// The guard's scope.
     pub(super) scope: String,
     /// For labels and logs.
     pub(super) label: &'a str,
-    pub(super) definition: &'a Definition,
+    pub(super) program: Program,
     pub(super) args: JsonText,
     /// Where to run it; in a place of its own where `None`. The use of a sandbox is admitted
     /// already, as every admin act's.
@@ -61,6 +68,33 @@ pub(super) struct Ran {
     /// Zero where nothing ran.
     pub(super) duration: Duration,
     pub(super) image: Option<UsedImage>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome<T> {
+    /// What it was for.
+    Done(T),
+    /// Questions to the client first.
+    Asked(Asked),
+}
+
+impl<T> Outcome<T> {
+    /// How the run ended, in logs and metrics.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done(_) => OK,
+            Self::Asked(_) => INPUT_REQUIRED,
+        }
+    }
+}
+
+/// Makes something of what code returned, after some time.
+pub(super) type Shape<'a, T> = dyn Fn(Returned, Duration) -> Result<T, Failure> + 'a;
+
+/// Which state of an entry asks its client.
+pub(super) fn asker<D>(entry: &Entry<D>) -> String {
+    format!("{} {} {}", entry.name, entry.revision, entry.created_at)
 }
 
 impl Tools {
@@ -159,24 +193,25 @@ impl Tools {
             Ok(args) => args,
             Err(failure) => return Called::refused(CallKind::Dynamic, failure),
         };
-        self.execute(
-            context,
-            &Execution {
-                kind: CallKind::Dynamic,
-                action: Action::Exec,
-                stored: Some(tool),
-                scope: format!("dynamic.exec.{}", tool.name),
-                label: tool.name.as_str(),
-                definition: &tool.definition,
-                args,
-                sandbox: None,
-            },
-        )
+        let Some(program) = tool.definition.program() else {
+            unreachable!("every tool has code");
+        };
+        let execution = Execution {
+            kind: CallKind::Dynamic,
+            action: Action::Exec,
+            revision: Some(tool.revision),
+            asker: asker(tool),
+            scope: format!("dynamic.exec.{}", tool.name),
+            label: tool.name.as_str(),
+            program,
+            args,
+            sandbox: None,
+        };
+        self.execute(context, &execution, tool.definition.output_schema.as_ref())
     }
 
-    /// The stateless era has an error of its own for this. Clients of handshake revisions declared
-    /// theirs once, for a session that remembers nothing; and whatever they declared, there is no
-    /// stream yet on which to ask them: they are told so by a failure that people can read.
+    /// The stateless era has an error of its own for this. Others are told so by a failure that
+    /// people can read.
     fn refuse_incapable(
         &self,
         context: &CallContext<'_>,
@@ -186,38 +221,63 @@ impl Tools {
         let event = context.event(Action::Exec, tool.name.as_str());
         self.audit.deny(&event, "client_capability", None);
         let names: Vec<_> = required.iter().map(|one| one.as_str()).collect();
+        let asking = context.client.asking;
+        let why = match asking {
+            Asking::Never => UNREACHABLE,
+            Asking::Beside | Asking::ByRounds => "it did not declare that it can be",
+        };
         let failure = Failure::new(
             FailureKind::Policy,
             format!(
-                "this tool asks its caller ({}), which clients of protocol revisions before \
-                 2026-07-28 cannot be yet: use one of that revision",
+                "this tool asks its caller ({}), and this client cannot be asked: {why}",
                 names.join(", ")
             ),
         );
-        if context.client.capabilities.is_none() {
+        if asking != Asking::ByRounds {
             return Called::refused(CallKind::Dynamic, failure);
         }
         let reason = NotCalled::Incapable(required.clone());
         Called::not_called(CallKind::Dynamic, failure, reason)
     }
 
-    /// Runs code: rate, slot, sandbox, result.
-    pub(super) fn execute(&self, context: &CallContext<'_>, execution: &Execution<'_>) -> Called {
-        let asker = asker(execution);
-        if let Some(earlier) = &context.client.earlier
-            && earlier.asker != asker
-        {
+    /// Runs code for a call of a tool, whose result fits `output_schema` where there is one.
+    pub(super) fn execute(
+        &self,
+        context: &CallContext<'_>,
+        execution: &Execution<'_>,
+        output_schema: Option<&JsonText>,
+    ) -> Called {
+        if has_changed(context, execution) {
             let message = "the tool has changed since it asked: call it anew, without requestState";
             let failure = Failure::new(FailureKind::InvalidArguments, message);
             return Called::not_called(execution.kind, failure, NotCalled::ToolChanged);
         }
+        let (outcome, ran) = self.run(context, execution, &|returned, duration| match returned {
+            Returned::Content(blocks) => shape_content(output_schema, blocks),
+            Returned::Value(value) => shape_value(output_schema, value, duration),
+            Returned::Waiting => unreachable!("questions are no result"),
+        });
+        let mut called = match outcome {
+            Ok(Outcome::Done(answer)) => Called::answered(execution.kind, answer),
+            Ok(Outcome::Asked(asked)) => Called::answered(execution.kind, ToolAnswer::asked(asked)),
+            Err(failure) => Called::failed(execution.kind, &failure, ran.duration),
+        };
+        called.answer.image = ran.image;
+        called
+    }
+
+    /// Runs code: rate, slot, sandbox, result.
+    pub(super) fn run<T>(
+        &self,
+        context: &CallContext<'_>,
+        execution: &Execution<'_>,
+        shape: &Shape<'_, T>,
+    ) -> (Result<Outcome<T>, Failure>, Ran) {
         let began = Instant::now();
         let mut ran = Ran::default();
-        let outcome = self.execute_once(context, execution, &mut ran);
-        self.metrics.observe_phase(Phase::Total, began.elapsed());
-        let mut called = match outcome {
-            Ok(answer) => Called::answered(execution.kind, answer),
-            Err(failure) => {
+        let outcome = self
+            .run_once(context, execution, shape, &mut ran)
+            .inspect_err(|failure| {
                 log::debug!(
                     "{}: {} of {} ended as {}",
                     context.request_id,
@@ -225,27 +285,26 @@ impl Tools {
                     context.caller.principal().subject,
                     failure.kind.as_str()
                 );
-                Called::failed(execution.kind, &failure, ran.duration)
-            }
-        };
-        called.answer.image = ran.image;
-        called
+            });
+        self.metrics.observe_phase(Phase::Total, began.elapsed());
+        (outcome, ran)
     }
 
-    fn execute_once(
+    fn run_once<T>(
         &self,
         context: &CallContext<'_>,
         execution: &Execution<'_>,
+        shape: &Shape<'_, T>,
         ran: &mut Ran,
-    ) -> Result<ToolAnswer, Failure> {
+    ) -> Result<Outcome<T>, Failure> {
         self.refuse_when_draining()?;
-        let definition = execution.definition;
+        let program = &execution.program;
         let job = Job {
-            code: definition.code.clone(),
+            code: program.code.clone(),
             args: execution.args.clone(),
-            image: parse_image(definition)?,
-            dependencies: definition.dependencies.clone(),
-            timeout: Duration::from_millis(definition.timeout_ms.min(self.settings.max_timeout_ms)),
+            image: parse_image(program)?,
+            dependencies: program.dependencies.clone(),
+            timeout: Duration::from_millis(program.timeout_ms.min(self.settings.max_timeout_ms)),
             label: execution.label.to_owned(),
         };
         self.engine
@@ -255,29 +314,30 @@ impl Tools {
                 self.audit.deny(&event, failure.kind.as_str(), None);
             })?;
         if execution.sandbox.is_some() {
-            return self.run_admitted(context, execution, &job, ran);
+            return self.run_admitted(context, execution, shape, &job, ran);
         }
         let scope = &execution.scope;
         self.guard
             .admit(scope)
             .map_err(|refusal| self.rejected(context, scope, refusal))?;
-        self.run_admitted(context, execution, &job, ran)
+        self.run_admitted(context, execution, shape, &job, ran)
             .inspect_err(|failure| self.note_ending(scope, failure.kind.as_str()))
     }
 
-    fn run_admitted(
+    fn run_admitted<T>(
         &self,
         context: &CallContext<'_>,
         execution: &Execution<'_>,
+        shape: &Shape<'_, T>,
         job: &Job,
         ran: &mut Ran,
-    ) -> Result<ToolAnswer, Failure> {
+    ) -> Result<Outcome<T>, Failure> {
         let began = Instant::now();
         let acquire = Deadline::after(self.settings.queue);
         let slot = self.enter(context, &execution.scope, acquire)?;
         let act = self.begin_run(context, execution)?;
-        let asker = asker(execution);
-        let mut round = Round::new(context.client, &asker);
+        let asker = &execution.asker;
+        let mut round = Round::new(context.client, context.contact, context.cancel, asker);
         let ended = match execution.sandbox {
             None => self.engine.run(job, acquire, context.cancel, &mut round),
             Some(sandbox) => {
@@ -293,21 +353,18 @@ impl Tools {
         };
         self.observe_run(began, ended.duration);
         let returned = ended.outcome;
-        let answer = returned.and_then(|returned| match returned {
-            Returned::Waiting => Ok(ToolAnswer::asked(round.finish())),
-            Returned::Value(value) => shape_value(execution.definition, value, ended.duration),
-            Returned::Content(blocks) => shape_content(execution.definition, blocks),
+        let outcome = returned.and_then(|returned| match returned {
+            Returned::Waiting => Ok(Outcome::Asked(round.finish())),
+            returned => shape(returned, ended.duration).map(Outcome::Done),
         });
-        end_run(act, answer, ran)
+        end_run(act, outcome, Outcome::as_str, ran)
     }
 }
 
-/// Which code asks, as it stands now: nothing where it comes with the call itself.
-fn asker(execution: &Execution<'_>) -> String {
-    let stored = execution.stored;
-    stored.map_or_else(String::new, |tool| {
-        format!("{} {} {}", tool.name, tool.revision, tool.created_at)
-    })
+/// Whether the client goes on with what has another state now.
+pub(super) fn has_changed(context: &CallContext<'_>, execution: &Execution<'_>) -> bool {
+    let earlier = context.client.earlier.as_ref();
+    earlier.is_some_and(|earlier| earlier.asker != execution.asker)
 }
 
 pub(super) fn refused(refusal: Refusal) -> Failure {
@@ -331,7 +388,7 @@ fn admin_token_argument(arguments: &JsonText) -> Option<String> {
         .admin_token
 }
 
-pub(super) fn parse_image(definition: &Definition) -> Result<Option<ImageRef>, Failure> {
-    let parsed = definition.image.as_deref().map(ImageRef::parse).transpose();
+pub(super) fn parse_image(program: &Program) -> Result<Option<ImageRef>, Failure> {
+    let parsed = program.image.as_deref().map(ImageRef::parse).transpose();
     parsed.map_err(|error| Failure::new(FailureKind::Policy, format!("image is {error}")))
 }

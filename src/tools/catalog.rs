@@ -11,8 +11,9 @@ use super::builtins::{Access, BuiltIn, reserved};
 use super::{Client, Tools, UnknownTool};
 use crate::auth::Caller;
 use crate::config::NameStyle;
+use crate::domain::entry::{is_spelling, underscored};
 use crate::domain::json::JsonText;
-use crate::domain::tool::{Tool, is_spelling, underscored};
+use crate::domain::tool::{Definition, Tool};
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, `Tool`).
 #[derive(Clone, Debug, Serialize)]
@@ -107,9 +108,9 @@ impl Tools {
         }
     }
 
-    /// The registry's generation: lists of equal generation are equal.
-    pub fn generation(&self) -> u64 {
-        self.store.snapshot().generation()
+    /// The state of the tools: lists of equal marks are equal.
+    pub fn tools_mark(&self) -> u64 {
+        self.store.snapshot().shelf::<Definition>().mark()
     }
 
     pub(super) fn listed_name(&self, name: &str) -> String {
@@ -132,7 +133,8 @@ impl Tools {
     /// The dynamic tool that may be called by a name.
     pub(super) fn dynamic(&self, name: &str) -> Result<Arc<Tool>, UnknownTool> {
         let snapshot = self.store.snapshot();
-        let found = snapshot.find(name).filter(|tool| is_callable(tool));
+        let tools = snapshot.shelf::<Definition>();
+        let found = tools.find(name).filter(|tool| is_callable(tool));
         found.cloned().ok_or(UnknownTool)
     }
 }

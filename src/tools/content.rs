@@ -18,9 +18,10 @@ pub(super) fn check_blocks(blocks: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-type Broken = (&'static str, &'static str);
+pub(super) type Broken = (&'static str, &'static str);
 
-fn check_block(block: &Value) -> Result<(), Broken> {
+/// Checks one content block: what of it breaks which rule.
+pub(super) fn check_block(block: &Value) -> Result<(), Broken> {
     if !block.is_object() {
         return Err(("", "must be an object with a type"));
     }

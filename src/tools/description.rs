@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::{BUILT_INS, NameStyle};
-use crate::domain::tool::underscored;
+use crate::domain::entry::underscored;
 
 /// A text of ours with its built-in tools named as they are listed.
 pub(super) fn in_style(style: NameStyle, text: &str) -> Cow<'_, str> {
@@ -39,6 +39,6 @@ a failure. Undefined becomes null; Map, Set, BigInt, Buffer and circular values 
 ctx.content([...]) returns raw MCP content blocks, ctx.progress(done, total, message) and ctx.log(level, \
 data) report on the way, ctx.signal aborts on cancellation. `await ctx.elicit(key, { message, \
 requestedSchema })` asks the user, ctx.sample(key, { messages, maxTokens }) the client's model, \
-ctx.listRoots(key) for its folders: the call is then made again with the answers and the code runs \
+ctx.listRoots(key) for its folders: the call may then be made again with the answers and the code run \
 again from its top, so change nothing before you ask. No network, no memory of earlier calls; \
 /workspace and /tmp are writable.";

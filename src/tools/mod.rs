@@ -1,5 +1,5 @@
 //! The tools that clients see and what calling one means: built-in ones, and those made at run
-//! time. The resources beside them, likewise.
+//! time. The prompts and resources beside them, likewise.
 
 mod answer;
 mod asking;
@@ -8,13 +8,18 @@ mod builtins;
 mod call;
 mod called;
 mod catalog;
+mod contact;
 mod content;
 mod description;
 mod entry;
+mod messages;
+mod prompts;
 mod questions;
+mod rendering;
 mod reports;
 mod resources;
 mod schemas;
+mod substitution;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,12 +36,15 @@ use crate::metrics::Metrics;
 use crate::registry::ToolStore;
 
 pub use answer::ToolAnswer;
-pub use asking::{Answers, Asked, Capabilities, Client, Earlier};
+pub use asking::{Answers, Asked, Asking, Capabilities, Client, Earlier};
 pub use builtins::is_answered_at_once;
-pub use call::CallContext;
+pub use call::{CallContext, Outcome};
 pub use called::{NotCalled, UnknownTool};
 pub use catalog::ListedTool;
-pub use resources::{ListedResource, NotRead, ResourceText};
+pub use contact::{Contact, NoContact};
+pub use prompts::{ListedPrompt, PromptArguments, PromptMessages};
+pub use rendering::{NotRendered, Rendered};
+pub use resources::{ListedResource, ResourcePart};
 
 /// Limits and choices of the operator that tools obey.
 #[derive(Clone, Debug)]

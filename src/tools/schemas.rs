@@ -68,10 +68,10 @@ fn unreadable(error: &serde_json::Error) -> Failure {
 }
 
 pub(super) fn shape_content(
-    definition: &Definition,
+    output_schema: Option<&JsonText>,
     blocks: JsonText,
 ) -> Result<ToolAnswer, Failure> {
-    if definition.output_schema.is_some() {
+    if output_schema.is_some() {
         let message = "the tool has an outputSchema: return a value, not ctx.content([...])";
         return Err(invalid(message.to_owned()));
     }
@@ -80,11 +80,11 @@ pub(super) fn shape_content(
 }
 
 pub(super) fn shape_value(
-    definition: &Definition,
+    output_schema: Option<&JsonText>,
     value: JsonText,
     duration: Duration,
 ) -> Result<ToolAnswer, Failure> {
-    let Some(schema) = &definition.output_schema else {
+    let Some(schema) = output_schema else {
         return Ok(ToolAnswer::run_result(&value, duration));
     };
     let instance = value.value().map_err(|error| unreadable(&error))?;

@@ -33,9 +33,10 @@ use std::time::{Duration, Instant};
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::base::secret::Secret;
 use dynamic_mcp::config::{PgTarget, PgTls};
-use dynamic_mcp::domain::tool::{Definition, ToolName};
-use dynamic_mcp::registry::ToolStore as _;
+use dynamic_mcp::domain::entry::EntryName;
+use dynamic_mcp::domain::tool::Definition;
 use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
+use dynamic_mcp::registry::{ToolStore as _, Writes as _};
 use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::{Client, NoTls};
 use process::{Server, call};
@@ -185,7 +186,7 @@ fn creates(stores: &[PostgresStore; 2]) -> (Vec<Duration>, Vec<Duration>) {
     let [one, other] = stores;
     let (mut written, mut heard) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let name = ToolName::parse(&format!("bench.new{round}")).unwrap();
+        let name = EntryName::parse(&format!("bench.new{round}")).unwrap();
         let seen = other.snapshot().generation();
         let (began, stored) = (Instant::now(), definition());
         std::thread::scope(|scope| {
@@ -197,8 +198,8 @@ fn creates(stores: &[PostgresStore; 2]) -> (Vec<Duration>, Vec<Duration>) {
             written.push(began.elapsed());
             heard.push(hears.join().unwrap() - began);
         });
-        one.delete(&name, None).unwrap();
-        while other.snapshot().get(name.as_str()).is_some() {
+        one.delete::<Definition>(&name, None).unwrap();
+        while other.snapshot().tool(name.as_str()).is_some() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

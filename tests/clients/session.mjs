@@ -3,7 +3,9 @@
 
 const spelled = name => name.replace(/[.:]/g, '_');
 
-export async function session(client, tool, protocol) {
+// `heard` is what the client heard beside its calls, where it can: { logs, changes, wantLogs(),
+// callTool(params, options) }.
+export async function session(client, tool, protocol, heard) {
   const report = { protocol: protocol(), server: client.getServerVersion()?.name };
   const listed = async () => {
     const names = [];
@@ -52,7 +54,62 @@ export async function session(client, tool, protocol) {
     const { action, content } = await ctx.elicit('name', { message: 'Who?', requestedSchema });
     return [action, content.name];` });
   report.asked = asked.isError ? asked.content[0].text : asked.structuredContent?.result;
+  Object.assign(report, await made(client, tool, (name, args) => call(own(report.names, name), args)));
+  if (heard) {
+    await heard.wantLogs();
+    report.progress = [];
+    // The SDK may lose what it reads together with the result, so that the result comes later.
+    await heard.callTool({
+      name: own(report.names, 'run_js_ephemeral'),
+      arguments: { code: `ctx.progress(1, 2); ctx.log('info', { half: 'way' }); console.error('%d', 7);
+        ctx.progress(2, 2, 'whole');
+        await new Promise(resolve => setTimeout(resolve, 200));` },
+      _meta: { 'io.modelcontextprotocol/logLevel': 'info' },
+    }, { onprogress: ({ progress, total }) => report.progress.push([progress, total]) });
+    report.logs = heard.logs;
+    // A stream for changes may open late; no change from now on is missed for good.
+    for (let enabled = false; heard.changes === 0; enabled = !enabled) {
+      await call(own(report.names, 'dynamic.tool.enable'), { name: tool, enabled });
+      await new Promise(resolve => setTimeout(resolve, 100));
+    }
+    report.changed = true;
+  }
   const deleted = await call(own(report.names, 'dynamic.tool.delete'), { name: tool });
   report.deleted = !deleted.isError;
+  return report;
+}
+
+// A prompt, a resource and a template: made, listed, got and read.
+async function made(client, name, act) {
+  const [uri, uriTemplate] = [`${name}:one`, `${name}:of/{day}`];
+  await act('dynamic.prompt.create', { prompt: {
+    name,
+    description: 'Greets.',
+    arguments: [{ name: 'who', required: true, complete: ['Ada', 'Grace'] }],
+    messages: [{ role: 'user', content: 'Greet {{who}}.' }],
+  } });
+  await act('dynamic.resource.create', { resource: {
+    name, uri, mimeType: 'text/plain', text: 'It stands there.' } });
+  await act('dynamic.resource.create', { resource: {
+    name: `${name}.of`, uriTemplate, code: 'return `made of ${args.day}`;' } });
+  const listed = async (method, member, field, value) =>
+    (await client[method]())[member].some(one => one[field] === value);
+  const report = {
+    promptListed: await listed('listPrompts', 'prompts', 'name', name),
+    resourceListed: await listed('listResources', 'resources', 'uri', uri),
+    templateListed:
+      await listed('listResourceTemplates', 'resourceTemplates', 'uriTemplate', uriTemplate),
+  };
+  const { messages } = await client.getPrompt({ name, arguments: { who: 'Ada' } });
+  report.prompt = messages[0].content.text;
+  const read = async uri => (await client.readResource({ uri })).contents[0].text;
+  report.resource = await read(uri);
+  report.ofTemplate = await read(`${name}:of/monday`);
+  const ref = { type: 'ref/prompt', name };
+  const completed = await client.complete?.({ ref, argument: { name: 'who', value: 'a' } });
+  report.completed = completed?.completion.values;
+  await act('dynamic.prompt.delete', { name });
+  await act('dynamic.resource.delete', { name });
+  await act('dynamic.resource.delete', { name: `${name}.of` });
   return report;
 }

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dynamic_mcp::domain::asking::{Answer, Ask};
+use dynamic_mcp::domain::entry::Dependency;
 use dynamic_mcp::domain::failure::FailureKind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Observer, Returned};
-use dynamic_mcp::domain::tool::Dependency;
 use dynamic_mcp::engine::Engine as _;
 use dynamic_mcp::engine::jail::{JailEngine, JailRefusal};
 

@@ -5,11 +5,13 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use dynamic_mcp::domain::asking::ClientCapability;
+use dynamic_mcp::domain::entry::Dependency;
+use dynamic_mcp::domain::entry::Kind;
 use dynamic_mcp::domain::json::JsonText;
-use dynamic_mcp::domain::tool::{Definition, Dependency};
+use dynamic_mcp::domain::tool::{Definition, Tool};
 use dynamic_mcp::registry::document::{self, Extras};
 use dynamic_mcp::registry::postgres::{self, PostgresStore, PostgresStoreOptions};
-use dynamic_mcp::registry::{Imported, OnCollision, StoreError, ToolStore};
+use dynamic_mcp::registry::{Imported, OnCollision, StoreError, ToolStore, Writes};
 
 use crate::support::postgres::{Cluster, definition, fresh_schema, name, options, wait_until};
 
@@ -51,7 +53,7 @@ fn ten_replicas_migrate_an_empty_database_at_once() {
         .iter()
         .map(|row| row.get(0))
         .collect();
-    assert_eq!(versions, [1, 2, 3, 4, 5]);
+    assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
     stores[0]
         .create(name("abc"), definition("return 1"))
         .unwrap();
@@ -89,7 +91,7 @@ fn the_original_s_table_is_adopted_as_it_stands() {
         ["math.add"],
         "what breaks a rule stays and is not served"
     );
-    let tool = store.snapshot().get("math.add").unwrap().clone();
+    let tool = store.snapshot().tool("math.add").unwrap().clone();
     assert_eq!(
         (tool.revision, tool.created_at.as_str()),
         (7, "2026-02-13T09:30:00.123456Z")
@@ -99,11 +101,7 @@ fn the_original_s_table_is_adopted_as_it_stands() {
         version: "^4".to_owned(),
     };
     assert_eq!(tool.definition.dependencies, [lodash]);
-    let same = &mut |tool: &_| {
-        Ok(Definition::clone(
-            &dynamic_mcp::domain::tool::Tool::clone(tool).definition,
-        ))
-    };
+    let same = &mut |tool: &_| Ok(Definition::clone(&Tool::clone(tool).definition));
     assert_eq!(store.update(&tool.name, Some(7), same).unwrap().revision, 8);
     // The original, still running, goes on writing its own columns.
     admin
@@ -135,7 +133,7 @@ fn a_schema_of_another_version_is_refused_with_both_versions() {
     };
     refused(
         "INSERT INTO TABLE VALUES (12, '0012_later', 'x')",
-        "schema is at version 12, and this server knows only version 5",
+        "schema is at version 12, and this server knows only version 6",
     );
     refused(
         "DELETE FROM TABLE WHERE version = 12; UPDATE TABLE SET checksum = 'x' WHERE version = 2",
@@ -166,7 +164,16 @@ fn a_hundred_creates_at_once_at_a_limit_of_fifty_make_fifty() {
         }
     });
     let refused: Vec<_> = outcomes.into_iter().flatten().collect();
-    assert_eq!(refused, vec![StoreError::Full { limit: 50 }; 50]);
+    assert_eq!(
+        refused,
+        vec![
+            StoreError::Full {
+                kind: Kind::Tool,
+                limit: 50
+            };
+            50
+        ]
+    );
     for store in &stores {
         wait_until("all fifty", HEARD, || names(store).len() == 50);
     }
@@ -212,9 +219,15 @@ fn writes_are_kept_byte_for_byte_and_conditional_on_the_revision() {
     let made = one.create(name("a.b"), whole.clone()).unwrap();
     assert_eq!((made.revision, &made.definition), (1, &whole));
     wait_until("heard", HEARD, || names(&other) == ["a.b"]);
-    assert_eq!(other.snapshot().get("a.b").unwrap(), &made);
+    assert_eq!(other.snapshot().tool("a.b").unwrap(), &made);
     let again = one.create(name("a.b"), whole.clone()).unwrap_err();
-    assert_eq!(again, StoreError::AlreadyExists { name: name("a.b") });
+    assert_eq!(
+        again,
+        StoreError::AlreadyExists {
+            kind: Kind::Tool,
+            name: name("a.b")
+        }
+    );
 
     let mut change = |_: &_| Ok(definition("return 2"));
     let changed = other.update(&name("a.b"), Some(1), &mut change).unwrap();
@@ -226,15 +239,21 @@ fn writes_are_kept_byte_for_byte_and_conditional_on_the_revision() {
     let lost = one.update(&name("a.b"), Some(1), &mut change).unwrap_err();
     let expected = "Revision conflict for dynamic tool \"a.b\": expected 1, current 2.";
     assert_eq!(lost.to_string(), expected);
-    assert_eq!(one.snapshot().get("a.b").unwrap(), &changed);
+    assert_eq!(one.snapshot().tool("a.b").unwrap(), &changed);
 
     let nul = one.create(name("nul"), definition("a\0b")).unwrap_err();
     assert!(
         nul.to_string().starts_with("code must not contain U+0000"),
         "{nul}"
     );
-    let missing = one.delete(&name("nil"), None).unwrap_err();
-    assert_eq!(missing, StoreError::NotFound { name: name("nil") });
+    let missing = one.delete::<Definition>(&name("nil"), None).unwrap_err();
+    assert_eq!(
+        missing,
+        StoreError::NotFound {
+            kind: Kind::Tool,
+            name: name("nil")
+        }
+    );
     assert_eq!(one.delete(&name("a.b"), Some(2)).unwrap(), changed);
     wait_until("heard", HEARD, || names(&other).is_empty());
 }
@@ -308,9 +327,9 @@ fn a_role_without_ddl_serves_a_schema_that_its_owner_migrated() {
         "{error}"
     );
     let migrated = postgres::migrate(&cluster.options(&schema)).unwrap();
-    assert_eq!((migrated.from, migrated.to), (0, 5));
+    assert_eq!((migrated.from, migrated.to), (0, 6));
     let again = postgres::migrate(&cluster.options(&schema)).unwrap();
-    assert_eq!((again.from, again.to), (5, 5));
+    assert_eq!((again.from, again.to), (6, 6));
 
     let mut admin = cluster.admin();
     // The grants that the first migration documents, as they stand there.
@@ -320,9 +339,15 @@ fn a_role_without_ddl_serves_a_schema_that_its_owner_migrated() {
         .skip_while(|line| !line.contains("GRANT USAGE"))
         .take_while(|line| line.starts_with("--   "))
         .map(|line| line.trim_start_matches("--   "))
+        .chain([
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON dynamic_mcp.dynamic_entries \
+                 TO dynamic_mcp_server;",
+        ])
         .collect::<Vec<_>>()
         .join("\n");
-    assert_eq!(grants.matches("GRANT").count(), 5);
+    let (_, entries) = grants.rsplit_once('\n').unwrap();
+    assert!(include_str!("../../sql/0006_entries.sql").contains(&format!("--   {entries}\n")));
+    assert_eq!(grants.matches("GRANT").count(), 6);
     let grants = grants.replace("dynamic_mcp_server", &role);
     let grants = grants.replace("dynamic_mcp.", &format!("{schema}."));
     let grants = grants.replace("SCHEMA dynamic_mcp ", &format!("SCHEMA {schema} "));
@@ -331,9 +356,11 @@ fn a_role_without_ddl_serves_a_schema_that_its_owner_migrated() {
     let store = PostgresStore::open(options(&url, &schema)).unwrap();
     store.create(name("abc"), definition("return 1")).unwrap();
     store
-        .update(&name("abc"), None, &mut |_| Ok(definition("return 2")))
+        .update(&name("abc"), None, &mut |_: &Tool| {
+            Ok(definition("return 2"))
+        })
         .unwrap();
-    store.delete(&name("abc"), None).unwrap();
+    store.delete::<Definition>(&name("abc"), None).unwrap();
     store.health().unwrap();
     store.signing_key("sessions").unwrap();
     let times = postgres::leases::LeaseTimes::USUAL;
@@ -362,7 +389,7 @@ fn a_role_without_ddl_serves_a_schema_that_its_owner_migrated() {
     reader.health().unwrap();
     assert_eq!(names(&reader), ["kept"]);
     assert_eq!(
-        reader.delete(&name("kept"), None),
+        reader.delete::<Definition>(&name("kept"), None),
         Err(StoreError::ReadOnly)
     );
 }
@@ -405,7 +432,7 @@ fn registries_are_carried_over_whole_or_not_at_all() {
         })
         .collect();
     let text = format!(r#"{{"version":1,"tools":[{}]}}"#, records.join(","));
-    let incoming = document::decode(&text).unwrap().tools;
+    let incoming = document::decode(&text).unwrap().records;
     let imported = store.import(&incoming, OnCollision::Refuse).unwrap();
     let (added, replaced, unchanged) = (1000, 0, 0);
     assert_eq!(
@@ -416,43 +443,40 @@ fn registries_are_carried_over_whole_or_not_at_all() {
             unchanged
         }
     );
-    assert_eq!(
-        store.snapshot().tools(),
-        incoming,
-        "revisions and times as they were"
-    );
+    let held = |store: &PostgresStore| store.snapshot().records().collect::<Vec<_>>();
+    assert_eq!(held(&store), incoming, "revisions and times as they were");
     let other = cluster.open(&schema);
-    assert_eq!(other.snapshot().tools(), incoming);
+    assert_eq!(held(&other), incoming);
 
     let mut written = Vec::new();
-    document::encode(other.snapshot().tools(), &Extras::default(), &mut written).unwrap();
+    document::encode(&other.snapshot(), &Extras::default(), &mut written).unwrap();
     let back = document::decode(&String::from_utf8(written).unwrap()).unwrap();
-    assert_eq!(back.tools, incoming);
+    assert_eq!(back.records, incoming);
 
     let again = store.import(&incoming, OnCollision::Refuse).unwrap();
     assert_eq!((again.added, again.unchanged), (0, 1000));
-    let change = &mut |_: &_| Ok(definition("other"));
+    let change = &mut |_: &Tool| Ok(definition("other"));
     store.update(&name("tool-007"), None, change).unwrap();
     let fresh = document::decode(&text.replace("tool-999", "tool-new"))
         .unwrap()
-        .tools;
+        .records;
     let refused = store.import(&fresh, OnCollision::Refuse).unwrap_err();
     assert_eq!(
         refused,
         StoreError::Collisions {
-            names: vec![name("tool-007")]
+            names: vec![(Kind::Tool, name("tool-007"))]
         }
     );
-    assert!(store.snapshot().get("tool-new").is_none());
+    assert!(store.snapshot().tool("tool-new").is_none());
     let done = store.import(&fresh, OnCollision::Replace).unwrap();
     assert_eq!((done.added, done.replaced, done.unchanged), (1, 1, 998));
-    let replaced = store.snapshot().get("tool-007").unwrap().clone();
+    let replaced = store.snapshot().tool("tool-007").unwrap().clone();
     assert_eq!(
         (replaced.revision, &*replaced.definition.code),
         (10, "return 7")
     );
     wait_until("heard", HEARD, || {
-        other.snapshot().get("tool-007") == Some(&replaced) && names(&other).len() == 1001
+        other.snapshot().tool("tool-007") == Some(&replaced) && names(&other).len() == 1001
     });
 }
 

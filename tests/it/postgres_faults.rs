@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dynamic_mcp::config::PgTls;
 use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
-use dynamic_mcp::registry::{StoreError, ToolStore};
+use dynamic_mcp::registry::{StoreError, ToolStore, Writes};
 use postgres::{Client, NoTls};
 
 use crate::support::postgres::{
@@ -88,7 +88,7 @@ pub(crate) fn endure_at(url: &str, trouble: impl FnOnce()) {
     let fresh = open();
     for text in &acknowledged {
         assert!(
-            fresh.snapshot().get(text).is_some(),
+            fresh.snapshot().tool(text).is_some(),
             "{text} was acknowledged and is lost"
         );
     }
@@ -153,7 +153,7 @@ fn a_server_that_hangs_holds_nobody_and_is_named() {
         "{:?}",
         began.elapsed()
     );
-    assert!(store.snapshot().get("abc").is_some());
+    assert!(store.snapshot().tool("abc").is_some());
     let began = Instant::now();
     let error = PostgresStore::open(cluster.options(&schema))
         .unwrap_err()

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use dynamic_mcp::config::{PgTarget, PgTls};
-use dynamic_mcp::registry::ToolStore;
 use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
+use dynamic_mcp::registry::{ToolStore, Writes};
 
 use crate::support::postgres::{
     Cluster, definition, fresh_schema, name, options, reload, target, wait_until,
@@ -75,7 +75,7 @@ fn a_client_s_certificate_lets_in_and_every_fault_of_it_is_named() {
     known.create(name("abc"), definition("return 1")).unwrap();
     known.health().unwrap();
     let store = open("trusting", Some(("trusting.pem", "trusting.key"))).unwrap();
-    assert!(store.snapshot().get("abc").is_some());
+    assert!(store.snapshot().tool("abc").is_some());
 
     let refused = |login: &str, files, expected: &str| {
         let error = open(login, files).unwrap_err().to_string();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::domain::tool::Tool;
-use dynamic_mcp::registry::ToolStore;
 use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
+use dynamic_mcp::registry::{ToolStore, Writes};
 use serde_json::json;
 
 use crate::postgres_faults::{BACK, PATIENCE, endure, endure_at};
@@ -57,7 +57,7 @@ fn a_full_disk_of_tables_is_said_and_loses_nothing() {
         let there = |store: &PostgresStore| store.snapshot().tools().len();
         wait_until("heard", BACK, || there(store) == acknowledged.len());
         for (tool, code) in &acknowledged {
-            let stored = store.snapshot().get(tool.as_str()).unwrap().clone();
+            let stored = store.snapshot().tool(tool.as_str()).unwrap().clone();
             assert_eq!(*stored.definition.code, **code);
         }
     }
@@ -66,7 +66,7 @@ fn a_full_disk_of_tables_is_said_and_loses_nothing() {
         .create(name("after"), definition(&long()))
         .unwrap();
     wait_until("heard", BACK, || {
-        stores[0].snapshot().get("after").is_some()
+        stores[0].snapshot().tool("after").is_some()
     });
 }
 
@@ -170,10 +170,10 @@ fn after_a_failover_what_was_acknowledged_is_there_and_writes_go_on() {
         .create(name("alone"), definition("return 1"))
         .unwrap_err();
     assert!(error.to_string().contains("did not confirm"), "{error}");
-    assert!(store.snapshot().get("alone").is_none());
+    assert!(store.snapshot().tool("alone").is_none());
     standby.act("resume", &[]);
     wait_until("confirmed", BACK, || {
-        store.snapshot().get("alone").is_some()
+        store.snapshot().tool("alone").is_some()
     });
 
     endure_at(&url, || {
@@ -253,7 +253,7 @@ fn a_standby_that_lags_takes_no_change_back_until_it_is_the_primary() {
         let error = reader.health().err().map(|error| error.to_string());
         error.is_some_and(|error| error.contains("were not heard"))
     });
-    assert!(reader.snapshot().get("seen").is_some());
+    assert!(reader.snapshot().tool("seen").is_some());
     standby.act("promote", &[]);
     wait_until("healthy", BACK, || reader.health().is_ok());
     assert_eq!(reader.snapshot().tools(), []);

@@ -131,9 +131,9 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
         code == 1 && text.contains("run dynamic-mcp migrate"),
         "{text}"
     );
-    let migrated = (0, "the schema went from version 0 to 5\n".to_owned());
+    let migrated = (0, "the schema went from version 0 to 6\n".to_owned());
     assert_eq!(command(&["migrate"]), migrated);
-    let again = (0, "the schema is at version 5 already\n".to_owned());
+    let again = (0, "the schema is at version 6 already\n".to_owned());
     assert_eq!(command(&["migrate"]), again);
 
     std::fs::write(folder.path().join("old.json"), ORIGINAL).unwrap();
@@ -162,7 +162,7 @@ fn a_registry_is_migrated_imported_and_exported_by_commands() {
     std::fs::write(folder.path().join("old.json"), changed).unwrap();
     let (code, text) = import(&[]);
     assert!(
-        code == 1 && text.contains("other tools named math.add"),
+        code == 1 && text.contains("others named math.add"),
         "{text}"
     );
     let (code, _) = import(&["over"]);

@@ -158,7 +158,6 @@ fn the_table_of_the_stateless_era() {
         "logging/setLevel",
         "resources/subscribe",
         "resources/unsubscribe",
-        "prompts/list",
         "unknown/method",
     ] {
         check(method, &[], &of(method), (404, -32601));

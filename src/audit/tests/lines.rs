@@ -18,7 +18,7 @@ fn act_out(audit: &Audit) {
         .begin(event(Action::ToolCreate, "math.add"), Details::None {})
         .unwrap();
     let digest = CodeDigest::of("return args.a + args.b");
-    let tool = Details::Tool {
+    let tool = Details::Stored {
         revision: 1,
         digest: digest.clone(),
     };

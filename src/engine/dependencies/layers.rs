@@ -12,9 +12,9 @@ use super::order::set_text;
 use super::volume::Volume;
 use crate::base::deadline::Deadline;
 use crate::docker::Image;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::run::{Cancel, Ended};
-use crate::domain::tool::Dependency;
 use crate::engine::container_spec::{LAYERS, User};
 use crate::engine::conversation::{cancelled, is_layer_gone};
 

@@ -3,7 +3,7 @@
 
 use crate::base::hmac::hmac_sha256;
 use crate::base::ids::hex;
-use crate::domain::tool::Dependency;
+use crate::domain::entry::Dependency;
 
 /// Changes when layers are made in another way, so that those of before are not met.
 const FORMAT: &str = "dynamic-mcp layer 1";

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::blocked;
 use crate::base::text::clip;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::tool::Dependency;
 
 /// What a failure shows of npm's own words, in bytes.
 const MAX_DETAIL_BYTES: usize = 500;

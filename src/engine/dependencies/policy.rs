@@ -1,9 +1,9 @@
 //! Which packages tools may name, and how: pure rules of the operator. What a package brings along
 //! is judged by the installer, once it is resolved.
 
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::limits::is_package_name;
-use crate::domain::tool::Dependency;
 
 /// File names that npm takes for a local package instead of a version.
 const FILE_ENDINGS: [&str; 3] = [".tgz", ".tar.gz", ".tar"];

@@ -11,8 +11,8 @@ use super::order::{Answer, Bounds, Order, refusal, set_text};
 use super::source::Source;
 use crate::base::deadline::Deadline;
 use crate::docker::Image;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::tool::Dependency;
 
 /// Bound on one installation, from its container's creation to its layer.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);

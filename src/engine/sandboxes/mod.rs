@@ -23,6 +23,7 @@ use super::images::unavailable;
 use super::one_shot::{Place, run_once};
 use crate::base::deadline::Deadline;
 use crate::docker::{Container, DockerError};
+use crate::domain::asking::MAX_WAIT;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::{ImageRef, UsedImage};
 use crate::domain::principal::Principal;
@@ -257,7 +258,7 @@ impl Sandboxes {
             let set = &job.dependencies;
             layer = Some(self.layers.ensure(&found, set, acquire, cancel)?);
         }
-        let lease = job.timeout + LEASE_SLACK;
+        let lease = job.timeout + MAX_WAIT + LEASE_SLACK;
         let daemon = &self.forge.daemon;
         let held = Held::acquire(daemon, &sandbox.container, lease, acquire, cancel)?;
         let inside = self.inside(sandbox);

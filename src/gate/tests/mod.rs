@@ -4,6 +4,7 @@ mod batches;
 mod failures;
 mod limits;
 mod relay;
+mod streams;
 mod wire;
 
 use super::{Counters, Gate, Lane, Limits, Listen, Route, start};

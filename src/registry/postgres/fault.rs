@@ -80,7 +80,7 @@ pub(super) enum Fault {
     /// The database's encoding is not UTF8.
     NotUtf8,
     /// It holds more tools than any server takes.
-    TooManyTools,
+    TooManyEntries,
     /// The connection ended during a commit, or it took too long: it may have happened.
     CommitUnknown,
     /// Anything else it reports.
@@ -184,7 +184,7 @@ impl fmt::Display for Fault {
                 "the database did not confirm the change, and whether it was made is not known: \
                  look before trying again"
             }
-            Self::TooManyTools => "the database holds more than 10000 tools",
+            Self::TooManyEntries => "the database holds more than 10000 entries of one kind",
             Self::Reported(code) => {
                 return write!(formatter, "the database reports SQLSTATE {code}");
             }

@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0003_instances"),
     migration!("0004_client_capabilities"),
     migration!("0005_changed_at"),
+    migration!("0006_entries"),
 ];
 
 /// What a look at the schema, or a migration, comes to.

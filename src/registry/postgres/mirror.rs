@@ -1,18 +1,20 @@
-//! What is known of the database's tools: which state of it, and each row with its version. Loading
-//! asks for the rows that changed and no others; publishing never goes back in time.
+//! What is known of the database's entries: which state of it, and each row with its version.
+//! Loading asks for the rows that changed and no others; publishing never goes back in time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postgres::GenericClient;
 
+use super::entries::{self, kind_of};
 use super::fault::Fault;
 use super::rows::{self, Found, VERSION};
-use super::shared::Written;
 use super::tables::Tables;
+use super::written::Written;
 use crate::base::text::{counted, listing};
-use crate::domain::tool::Tool;
-use crate::registry::document::MAX_TOOLS;
+use crate::domain::entry::Kind;
+use crate::registry::document::MAX_ENTRIES;
+use crate::registry::record::Record;
 use crate::registry::shared_file::warn_of_names;
 use crate::registry::snapshot::{Published, Snapshot};
 
@@ -36,100 +38,111 @@ impl Marker {
     }
 }
 
-/// A row: which version of it, and the tool, unless it breaks a rule.
+/// A row: which version of it, and the record, unless it breaks a rule.
 #[derive(Clone, Debug)]
 struct Mirrored {
     version: String,
-    tool: Option<Arc<Tool>>,
+    record: Option<Record>,
 }
 
-/// The whole table at one state.
+/// All entries at one state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mirror {
     pub(super) marker: Marker,
-    rows: BTreeMap<String, Mirrored>,
+    rows: BTreeMap<(Kind, String), Mirrored>,
 }
 
 impl Mirror {
-    /// The table as it is now, where `self` is what it was; `marker` was read before, in the same
-    /// transaction.
+    /// The tables as they are now, where `self` is what they were; `marker` was read before, in the
+    /// same transaction.
     pub(super) fn load(
         &self,
         client: &mut impl GenericClient,
         tables: &Tables,
         marker: Marker,
     ) -> Result<Self, Fault> {
-        let most = MAX_TOOLS + 1;
-        let list = format!("SELECT name, {VERSION} FROM {} LIMIT {most}", tables.tools);
+        let most = MAX_ENTRIES * Kind::ALL.len() + 1;
+        let list = format!(
+            "SELECT 'tool', name, {VERSION} FROM {} \
+             UNION ALL SELECT kind, name, {VERSION} FROM {} LIMIT {most}",
+            tables.tools, tables.entries
+        );
         let listed = client.query_typed(&list, &[])?;
-        if listed.len() > MAX_TOOLS {
-            return Err(Fault::TooManyTools);
+        if listed.len() >= most {
+            return Err(Fault::TooManyEntries);
         }
-        let (mut rows, mut wanted) = (BTreeMap::new(), Vec::new());
+        let (mut rows, mut tools, mut entries) = (BTreeMap::new(), Vec::new(), Vec::new());
         for row in &listed {
-            let (name, version): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
-            match self.rows.get(name).filter(|known| known.version == version) {
-                Some(known) => {
-                    rows.insert(name.to_owned(), known.clone());
-                }
-                None => {
-                    wanted.push(name);
-                    let tool = None;
-                    rows.insert(name.to_owned(), Mirrored { version, tool });
+            let (kind, name): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            // Another version's kind is none of ours.
+            let Some(kind) = kind_of(kind) else { continue };
+            let (key, version) = ((kind, name.to_owned()), row.try_get::<_, String>(2)?);
+            let known = self.rows.get(&key).filter(|known| known.version == version);
+            let record = known.and_then(|known| known.record.clone());
+            if known.is_none() {
+                match kind {
+                    Kind::Tool => tools.push(name),
+                    kind => entries.push((kind, name)),
                 }
             }
+            rows.insert(key, Mirrored { version, record });
         }
-        let (mut broken, mut fetched) = (Vec::new(), 0);
-        for found in rows::select(client, &tables.tools, &wanted)? {
+        for kind in Kind::ALL {
+            if rows.keys().filter(|(of, _)| *of == kind).count() > MAX_ENTRIES {
+                return Err(Fault::TooManyEntries);
+            }
+        }
+        let mut found = rows::select(client, &tables.tools, &tools)?;
+        found.extend(entries::select(client, &tables.entries, &entries)?);
+        let (wanted, fetched) = (tools.len() + entries.len(), found.len());
+        let mut broken = Vec::new();
+        for found in found {
             let Found {
+                kind,
                 name,
                 version,
-                tool,
+                record,
             } = found;
-            fetched += 1;
-            let tool = tool
+            let record = record
                 .inspect_err(|rule| broken.push(format!("{name:?} ({rule})")))
                 .ok()
-                .map(|tool| self.same_or(tool));
-            rows.insert(name, Mirrored { version, tool });
+                .map(|record| self.same_or(record));
+            rows.insert((kind, name), Mirrored { version, record });
         }
-        warn_of_broken(&broken, wanted.len().saturating_sub(fetched));
+        warn_of_broken(&broken, wanted.saturating_sub(fetched));
         Ok(Self { marker, rows })
     }
 
-    /// Tools that did not change stay the same value, so that what hangs on them stays too.
-    fn same_or(&self, tool: Arc<Tool>) -> Arc<Tool> {
-        let known = self.rows.get(tool.name.as_str());
-        let same = known.and_then(|known| known.tool.as_ref());
-        same.filter(|known| **known == tool)
+    /// Entries that did not change stay the same value, so that what hangs on them stays too.
+    fn same_or(&self, record: Record) -> Record {
+        let known = self.rows.get(&(record.kind(), record.name().to_string()));
+        let same = known.and_then(|known| known.record.as_ref());
+        same.filter(|known| **known == record)
             .cloned()
-            .unwrap_or(tool)
+            .unwrap_or(record)
     }
 
     /// Takes in a write of our own.
     fn take_in(&mut self, written: &Written, changed_at: i64) {
-        for name in &written.removed {
-            self.rows.remove(name.as_str());
+        let key = |record: &Record| (record.kind(), record.name().to_string());
+        for record in &written.change.removed {
+            self.rows.remove(&key(record));
         }
-        let versions = written.versions.iter();
-        let versions: BTreeMap<&str, &str> = versions
-            .map(|(name, version)| (name.as_str(), version.as_str()))
-            .collect();
-        for tool in &written.put {
-            let name = tool.name.as_str();
+        let versions: BTreeMap<_, _> = written.versions.iter().map(|(of, it)| (of, it)).collect();
+        for record in &written.change.put {
+            let key = key(record);
             // A version that is not known is one that no row has: it is read again.
-            let version = versions.get(name).copied().unwrap_or_default().to_owned();
-            let tool = Some(Arc::clone(tool));
-            self.rows
-                .insert(name.to_owned(), Mirrored { version, tool });
+            let version = versions.get(&key).map(|it| it.to_string());
+            let (version, record) = (version.unwrap_or_default(), Some(record.clone()));
+            self.rows.insert(key, Mirrored { version, record });
         }
         self.marker.generation += written.statements;
         self.marker.changed_at = changed_at;
     }
 
-    fn tools(&self) -> Vec<Arc<Tool>> {
-        let tools = self.rows.values().filter_map(|row| row.tool.clone());
-        tools.collect()
+    fn records(&self) -> Vec<Record> {
+        let records = self.rows.values().filter_map(|row| row.record.clone());
+        records.collect()
     }
 }
 
@@ -143,7 +156,7 @@ fn warn_of_broken(broken: &[String], unread: usize) {
         rows => format!("; {} without a name", counted(rows, "row")),
     };
     log::warn!(
-        "tools in the database that break a rule are not served: {}{unread}",
+        "what is in the database and breaks a rule is not served: {}{unread}",
         listing(&names, MAX_WARNED)
     );
 }
@@ -190,22 +203,17 @@ impl Shown {
         if lacks && known != given {
             log::warn!(
                 "the database went back in time (a failover, or a backup that was restored?): \
-                 changes are lost, and the tools are what it holds now"
+                 changes are lost, and the registry is what it holds now"
             );
         }
-        let tools = mirror.tools();
+        let records = mirror.records();
         let before = self.published.current();
         *newest = Arc::new(mirror);
-        let same = before.tools().len() == tools.len()
-            && before
-                .tools()
-                .iter()
-                .zip(&tools)
-                .all(|(old, new)| Arc::ptr_eq(old, new));
+        let mut pairs = before.records().zip(&records);
+        let same = before.records().count() == records.len() && pairs.all(|(old, new)| old.is(new));
         if !same {
-            self.published.publish(tools);
-            let after = self.published.current();
-            warn_of_names(after.tools(), &before, &after);
+            self.published.publish(&records);
+            warn_of_names(&records, &before, &self.published.current());
         }
     }
 
@@ -217,11 +225,10 @@ impl Shown {
             return;
         }
         Arc::make_mut(&mut newest).take_in(written, changed_at);
-        if !written.put.is_empty() || !written.removed.is_empty() {
+        if !written.change.is_empty() {
             let before = self.published.current();
-            self.published
-                .publish_change(&written.put, &written.removed);
-            warn_of_names(&written.put, &before, &self.published.current());
+            self.published.publish_change(&written.change);
+            warn_of_names(&written.change.put, &before, &self.published.current());
         }
     }
 

@@ -1,6 +1,7 @@
-//! The store in PostgreSQL, for any number of replicas: [`ToolStore`] over one table, whose every
-//! change reaches every replica. The only room that names the driver and its pool. What a write
-//! may do is decided in `registry::decide`; SQL stands in `rows`, `tables`, `leases` and `sql/`.
+//! The store in PostgreSQL, for any number of replicas: [`ToolStore`] over two tables, whose every
+//! change reaches every replica. The only room that names the driver and its pool. What a write may
+//! do is decided in `registry::decide`; SQL stands in `rows`, `entries`, `tables`, `leases` and
+//! `sql/`.
 //!
 //! A write takes this process's turn, then the lock of the registry's one state row, reads what
 //! changed since the snapshot, decides, writes, commits, and only then shows the change in memory.
@@ -8,6 +9,7 @@
 //! `listener` of each reads what changed. Reads are from memory alone.
 
 mod connect;
+mod entries;
 mod fault;
 pub mod leases;
 mod limit;
@@ -18,6 +20,7 @@ mod rows;
 mod shared;
 mod tables;
 mod tls;
+mod written;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,16 +34,14 @@ use self::fault::Fault;
 use self::limit::{Limit, within};
 use self::listener::Listener;
 use self::mirror::Shown;
-use self::shared::{Shared, Written};
+use self::shared::Shared;
 use self::tables::Tables;
-use super::decide::{decide_create, decide_delete, decide_import, decide_update};
 use super::document;
 use super::ended::EndedSessions;
 use super::snapshot::Snapshot;
-use super::{DatabaseCounts, Imported, OnCollision, StoreError, ToolStore};
+use super::{DatabaseCounts, Decide, Extent, StoreError, ToolStore};
 use crate::base::ids::random_bytes;
 use crate::config::PgTarget;
-use crate::domain::tool::{Definition, Tool, ToolName};
 
 pub use migrations::Migrated;
 
@@ -48,7 +49,7 @@ pub use migrations::Migrated;
 const WRITE: Duration = Duration::from_secs(4);
 const CHECK: Duration = Duration::from_secs(2);
 const HEALTH: Duration = Duration::from_millis(1500);
-/// What reading the whole table, or an import, may take.
+/// What reading all tables, or an import, may take.
 const WHOLE: Duration = Duration::from_secs(60);
 /// A snapshot that was not compared with the database for longer is not vouched for.
 const STALE: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ pub struct PostgresStoreOptions {
     pub init_attempts: u64,
     /// The pause between these attempts.
     pub init_backoff: Duration,
-    /// Most tools that may be created; a table that holds more is still served.
+    /// Most entries of one kind that may be created; a table that holds more is still served.
     pub max_tools: usize,
     /// Refuse writes, and change nothing about the schema.
     pub read_only: bool,
@@ -146,7 +147,7 @@ impl PostgresStore {
             checked_at: Mutex::new(Instant::now()),
             listening: AtomicBool::new(false),
             ended: Arc::default(),
-            max_tools: options.max_tools.min(document::MAX_TOOLS),
+            max_tools: options.max_tools.min(document::MAX_ENTRIES),
             read_only: options.read_only,
         });
         patiently(&options, || shared.begin())?;
@@ -165,14 +166,16 @@ impl PostgresStore {
         let shared = &self.shared;
         let query = format!(
             "SELECT generation, current_setting('transaction_read_only') = 'on', \
-             has_table_privilege($1, 'INSERT') AND has_table_privilege($1, 'UPDATE') \
-             AND has_table_privilege($1, 'DELETE') FROM {}",
+             (SELECT bool_and(has_table_privilege(written, needed)) \
+             FROM unnest(ARRAY[$1, $2]) AS written, \
+             unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS needed) FROM {}",
             shared.tables.state
         );
         let (standby, may_write) = shared
             .bounded(HEALTH, |transaction| {
-                let tools = (&shared.tables.tools as _, Type::TEXT);
-                let row = transaction.query_typed_opt(&query, &[tools])?;
+                let tables = [&shared.tables.tools, &shared.tables.entries];
+                let tables = tables.map(|table| (table as _, Type::TEXT));
+                let row = transaction.query_typed_opt(&query, &tables)?;
                 let row = row.ok_or(Fault::NoTables)?;
                 Ok::<(bool, bool), Fault>((row.try_get(1)?, row.try_get(2)?))
             })
@@ -237,98 +240,12 @@ impl ToolStore for PostgresStore {
         self.shared.shown.published().wait_newer(seen, timeout)
     }
 
-    fn create(&self, name: ToolName, definition: Definition) -> Result<Arc<Tool>, StoreError> {
-        let (table, max_tools) = (&self.shared.tables.tools, self.shared.max_tools);
-        self.shared.write(WRITE, |snapshot, now, transaction| {
-            let tool = decide_create(snapshot, name, definition, max_tools, now)?;
-            rows::check_storable(&tool)?;
-            let put = vec![Arc::clone(&tool)];
-            let versions = rows::insert(transaction, table, &put)?;
-            let written = Written {
-                put,
-                versions,
-                statements: 1,
-                ..Written::default()
-            };
-            Ok((tool, written))
-        })
-    }
-
-    fn update(
-        &self,
-        name: &ToolName,
-        expected_revision: Option<u64>,
-        change: &mut dyn FnMut(&Tool) -> Result<Definition, StoreError>,
-    ) -> Result<Arc<Tool>, StoreError> {
-        let table = &self.shared.tables.tools;
-        self.shared.write(WRITE, |snapshot, now, transaction| {
-            let tool = decide_update(snapshot, name, expected_revision, change, now)?;
-            rows::check_storable(&tool)?;
-            let stored = tool.revision - 1;
-            let version = rows::update(transaction, table, &tool, stored)?;
-            let version = version.ok_or(Fault::Undone)?;
-            let written = Written {
-                put: vec![Arc::clone(&tool)],
-                versions: vec![(name.to_string(), version)],
-                statements: 1,
-                ..Written::default()
-            };
-            Ok((tool, written))
-        })
-    }
-
-    fn delete(
-        &self,
-        name: &ToolName,
-        expected_revision: Option<u64>,
-    ) -> Result<Arc<Tool>, StoreError> {
-        let table = &self.shared.tables.tools;
-        self.shared.write(WRITE, |snapshot, _, transaction| {
-            let tool = decide_delete(snapshot, name, expected_revision)?;
-            if rows::delete(transaction, table, &[name.as_str()])? != 1 {
-                return Err(Fault::Undone.into());
-            }
-            let written = Written {
-                removed: vec![name.clone()],
-                statements: 1,
-                ..Written::default()
-            };
-            Ok((tool, written))
-        })
-    }
-
-    fn import(
-        &self,
-        tools: &[Arc<Tool>],
-        on_collision: OnCollision,
-    ) -> Result<Imported, StoreError> {
-        let (table, max_tools) = (&self.shared.tables.tools, self.shared.max_tools);
-        self.shared.write(WHOLE, |snapshot, now, transaction| {
-            let import = decide_import(snapshot, tools, on_collision, max_tools, &now)?;
-            let counts = import.counts();
-            let old: Vec<&str> = import
-                .replaced
-                .iter()
-                .map(|tool| tool.name.as_str())
-                .collect();
-            rows::delete(transaction, table, &old)?;
-            let put: Vec<_> = import
-                .added
-                .iter()
-                .chain(&import.replaced)
-                .cloned()
-                .collect();
-            put.iter().try_for_each(|tool| rows::check_storable(tool))?;
-            let versions = rows::insert(transaction, table, &put)?;
-            let inserts = i64::try_from(put.len().div_ceil(rows::CHUNK)).unwrap_or(0);
-            let written = Written {
-                put,
-                versions,
-                removed: Vec::new(),
-                statements: 1 + inserts,
-            };
-            Ok((counts, written))
-        })
+    fn write(&self, extent: Extent, decide: &mut Decide<'_>) -> Result<(), StoreError> {
+        let limit = match extent {
+            Extent::One => WRITE,
+            Extent::Many => WHOLE,
+        };
+        self.shared.write(limit, decide)
     }
 
     fn is_read_only(&self) -> bool {

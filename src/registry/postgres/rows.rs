@@ -7,11 +7,13 @@ use postgres::types::{ToSql, Type};
 use postgres::{GenericClient, Row};
 
 use super::fault::Fault;
+use crate::domain::entry::{Authored as _, EntryName, Kind};
 use crate::domain::json::JsonText;
-use crate::domain::tool::{Definition, Tool, ToolName};
+use crate::domain::tool::{Definition, Tool};
 use crate::registry::StoreError;
 use crate::registry::decide::MAX_REVISION;
 use crate::registry::document::is_rfc3339;
+use crate::registry::record::Record;
 
 /// Most tools that one statement carries.
 pub(super) const CHUNK: usize = 200;
@@ -19,13 +21,14 @@ pub(super) const CHUNK: usize = 200;
 const MAX_RECORD_BYTES: i32 = 4 << 20;
 
 /// A parameter and its type, as statements that are not prepared need it.
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A row that was found: which version of it, and the tool, unless it breaks a rule.
+/// A row that was found: which version of it, and the record, unless it breaks a rule.
 pub(super) struct Found {
+    pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) version: String,
-    pub(super) tool: Result<Arc<Tool>, String>,
+    pub(super) record: Result<Record, String>,
 }
 
 /// SQL for the version of a row. Transactions are numbered alike again after a database went back
@@ -33,7 +36,7 @@ pub(super) struct Found {
 pub(super) const VERSION: &str =
     "concat_ws('/', xmin, revision, encode(timestamptz_send(updated_at), 'hex'))";
 
-const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
+pub(super) const TIME: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
 /// The rows of these names, as far as they are there and of a size that can be.
 pub(super) fn select(
@@ -57,9 +60,10 @@ pub(super) fn select(
             [(&names, Type::TEXT_ARRAY), (&MAX_RECORD_BYTES, Type::INT4)];
         for row in client.query_typed(&query, &parameters)? {
             found.push(Found {
+                kind: Kind::Tool,
                 name: row.try_get(0)?,
                 version: row.try_get(1)?,
-                tool: decode(&row)?.map(Arc::new),
+                record: decode(&row)?.map(|tool| Record::Tool(Arc::new(tool))),
             });
         }
     }
@@ -77,7 +81,7 @@ fn decode(row: &Row) -> Result<Result<Tool, String>, Fault> {
     let (dependencies, code) = (text(6)?.unwrap_or_default(), text(10)?.unwrap_or_default());
     let (title, image, enabled) = (text(2)?, text(4)?, row.try_get(11)?);
     let (name, description) = (text(0)?.unwrap_or_default(), text(3)?.unwrap_or_default());
-    let times = [text(12)?, text(13)?].map(|time| time.as_deref().and_then(read_time));
+    let times = read_times(row, [12, 13])?;
     let revision: i64 = row.try_get(14)?;
     let capabilities = text(15)?.unwrap_or_default();
     let build = || {
@@ -109,7 +113,7 @@ fn decode(row: &Row) -> Result<Result<Tool, String>, Fault> {
             return Err(format!("revision must be 1 to {MAX_REVISION}"));
         }
         Ok(Tool {
-            name: ToolName::parse(&name).map_err(|error| error.to_string())?,
+            name: EntryName::parse(&name).map_err(|error| error.to_string())?,
             definition,
             created_at,
             updated_at,
@@ -117,6 +121,12 @@ fn decode(row: &Row) -> Result<Result<Tool, String>, Fault> {
         })
     };
     Ok(build())
+}
+
+/// The times in two columns, where they can be told.
+pub(super) fn read_times(row: &Row, columns: [usize; 2]) -> Result<[Option<String>; 2], Fault> {
+    let [one, other] = columns.map(|column| row.try_get::<_, Option<String>>(column));
+    Ok([one?, other?].map(|time| time.as_deref().and_then(read_time)))
 }
 
 /// The server's microseconds; milliseconds where they say no more, as we write them.
@@ -215,7 +225,7 @@ pub(super) fn check_storable(tool: &Tool) -> Result<(), StoreError> {
     let broken: Vec<_> = fields
         .into_iter()
         .filter(|(_, text)| text.contains('\0'))
-        .map(|(path, _)| crate::domain::tool::InvalidField {
+        .map(|(path, _)| crate::domain::entry::InvalidField {
             path,
             rule: "must not contain U+0000, which the database cannot hold".to_owned(),
         })

@@ -12,13 +12,11 @@ use super::fault::Fault;
 use super::limit::{Limit, within};
 use super::mirror::Shown;
 use super::tables::Tables;
-use super::{CHECK, WHOLE, migrations};
-use crate::domain::tool::{Tool, ToolName};
-use crate::registry::StoreError;
+use super::{CHECK, WHOLE, migrations, written};
 use crate::registry::atomic_file::retry_until;
 use crate::registry::ended::EndedSessions;
 use crate::registry::shared_file::try_lock;
-use crate::registry::snapshot::Snapshot;
+use crate::registry::{Decide, Moment, StoreError};
 
 /// How long a write waits for other writers of this process, then for other replicas'.
 const TURN: Duration = Duration::from_secs(3);
@@ -129,19 +127,14 @@ impl Shared {
         })
     }
 
-    /// One write: `act` sees the newest tools and the database's time, and says what is answered
-    /// and what was written.
-    pub(super) fn write<T>(
-        &self,
-        limit: Duration,
-        act: impl FnOnce(&Snapshot, String, &mut Transaction<'_>) -> Decided<T>,
-    ) -> Result<T, StoreError> {
+    /// One write: `decide` sees the newest entries and the database's time, and says what changes.
+    pub(super) fn write(&self, limit: Duration, decide: &mut Decide<'_>) -> Result<(), StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
         }
         let turn = retry_until(Instant::now() + TURN, || try_lock(&self.turn));
         let _turn = turn.ok_or(StoreError::Busy { waited: TURN })?;
-        let (answer, written, locked) = self.bounded(limit, |transaction| {
+        let (written, locked) = self.bounded(limit, |transaction| {
             let locked = self.tables.lock(transaction)?;
             let newest = self.shown.newest();
             if newest.marker != locked.marker {
@@ -150,27 +143,19 @@ impl Shared {
                 self.shown
                     .show(newest.load(transaction, &self.tables, marker)?);
             }
-            let (answer, written) = act(&self.shown.snapshot(), locked.now.clone(), transaction)?;
-            Ok::<_, StoreError>((answer, written, locked))
+            let before = self.shown.snapshot();
+            let moment = Moment {
+                now: locked.now.clone(),
+                max_entries: self.max_tools,
+            };
+            let change = decide(&before, &moment)?;
+            let written = written::write(transaction, &self.tables, &before, change)?;
+            Ok::<_, StoreError>((written, locked))
         })?;
         self.shown
             .show_write(&locked.marker, &written, locked.began_at);
-        Ok(answer)
+        Ok(())
     }
-}
-
-/// What is answered, and what was written.
-type Decided<T> = Result<(T, Written), StoreError>;
-
-/// What a write did to the table.
-#[derive(Default)]
-pub(super) struct Written {
-    pub(super) put: Vec<Arc<Tool>>,
-    /// Of these, by name.
-    pub(super) versions: Vec<(String, String)>,
-    pub(super) removed: Vec<ToolName>,
-    /// As the trigger counts them.
-    pub(super) statements: i64,
 }
 
 /// Whether the server follows another, and so may still lack what that one has.

@@ -20,6 +20,7 @@ pub(super) struct Locked {
 pub(super) struct Tables {
     pub(super) schema: String,
     pub(super) tools: String,
+    pub(super) entries: String,
     pub(super) state: String,
     pub(super) instances: String,
     pub(super) keys: String,
@@ -32,6 +33,7 @@ impl Tables {
         Self {
             schema: schema.to_owned(),
             tools: table("tools"),
+            entries: table("entries"),
             state: table("registry_state"),
             instances: table("instances"),
             keys: table("signing_keys"),

@@ -11,7 +11,11 @@ use std::process::{Command, Stdio};
 use super::file::{FileStore, FileStoreOptions};
 use super::*;
 use crate::base::ids;
-use crate::domain::tool::DEFAULT_TIMEOUT_MS;
+use crate::domain::entry::Entry;
+use crate::domain::json::JsonText;
+use crate::domain::prompt::{Prompt, PromptDefinition};
+use crate::domain::resource::{Resource, ResourceDefinition};
+use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Tool};
 
 /// A small valid definition.
 pub(super) fn definition(code: &str) -> Definition {
@@ -32,17 +36,53 @@ pub(super) fn definition(code: &str) -> Definition {
 
 /// A stored tool of that name.
 pub(super) fn tool(text: &str) -> Arc<Tool> {
-    Arc::new(Tool {
+    entry(text, definition("return 1"))
+}
+
+/// A stored prompt of that name.
+pub(super) fn prompt(text: &str) -> Arc<Prompt> {
+    let messages = r#"[{"role" : "user", "content" : "hello {{who}}"}]"#;
+    entry(
+        text,
+        PromptDefinition {
+            messages: Some(JsonText::parse(messages.to_owned()).unwrap()),
+            ..PromptDefinition::default()
+        },
+    )
+}
+
+/// A stored resource of that name and URI or template.
+pub(super) fn resource(text: &str, address: &str) -> Arc<Resource> {
+    let address = Some(address.to_owned());
+    let is_template = address.as_ref().is_some_and(|text| text.contains('{'));
+    let (uri, uri_template) = if is_template {
+        (None, address)
+    } else {
+        (address, None)
+    };
+    entry(
+        text,
+        ResourceDefinition {
+            uri,
+            uri_template,
+            text: Some("text".to_owned()),
+            ..ResourceDefinition::default()
+        },
+    )
+}
+
+pub(super) fn entry<D>(text: &str, definition: D) -> Arc<Entry<D>> {
+    Arc::new(Entry {
         name: name(text),
-        definition: definition("return 1"),
+        definition,
         created_at: "2026-01-01T00:00:00.000Z".to_owned(),
         updated_at: "2026-01-01T00:00:00.000Z".to_owned(),
         revision: 1,
     })
 }
 
-pub(super) fn name(text: &str) -> ToolName {
-    ToolName::parse(text).unwrap()
+pub(super) fn name(text: &str) -> EntryName {
+    EntryName::parse(text).unwrap()
 }
 
 /// A folder of its own for one test, gone with it.

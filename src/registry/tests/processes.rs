@@ -46,7 +46,7 @@ fn processes_writing_at_once_lose_nothing() {
     let seen = open(&path).unwrap().snapshot();
     assert_eq!(seen.tools().len(), CHILDREN * WRITES + 1);
     assert_eq!(
-        seen.get("shared").unwrap().revision,
+        seen.tool("shared").unwrap().revision,
         (CHILDREN * WRITES + 1) as u64
     );
 }
@@ -99,7 +99,7 @@ fn a_killed_writer_loses_nothing_acknowledged_and_tears_nothing() {
         assert!(!child.wait().unwrap().success());
         let found = open(&path).unwrap().snapshot();
         for (name, revision) in &acknowledged {
-            let stored = found.get(name).map(|tool| tool.revision).unwrap_or(0);
+            let stored = found.tool(name).map(|tool| tool.revision).unwrap_or(0);
             assert!(
                 stored >= *revision,
                 "{name}: {stored} of {revision} in round {rounds}"

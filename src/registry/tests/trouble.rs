@@ -75,7 +75,7 @@ fn a_full_disk_refuses_a_write_and_the_next_one_works() {
     );
     assert_eq!(names(&open(&path).unwrap()).len(), created);
     assert!(!folder.join("tools.json.tmp").exists());
-    store.delete(&name("tool0"), None).unwrap();
+    store.delete::<Definition>(&name("tool0"), None).unwrap();
     store.create(name("small"), definition("1")).unwrap();
 
     let mut filler = File::create(folder.join("filler")).unwrap();

@@ -39,14 +39,20 @@ fn a_tool_s_life_survives_reopening() {
         (2, &created.created_at)
     );
     store.create(name("other"), definition("return 2")).unwrap();
-    assert_eq!(store.delete(&name("other"), Some(1)).unwrap().revision, 1);
+    assert_eq!(
+        store
+            .delete::<Definition>(&name("other"), Some(1))
+            .unwrap()
+            .revision,
+        1
+    );
 
     let again = open(&path).unwrap();
     assert_eq!(again.snapshot().tools(), store.snapshot().tools());
     assert_eq!(
         again
             .snapshot()
-            .get("math.add")
+            .tool("math.add")
             .unwrap()
             .definition
             .input_schema,
@@ -74,7 +80,7 @@ fn refusals_and_their_texts() {
     };
     let lost = "Revision conflict for dynamic tool \"a.b\": expected 3, current 4.";
     check(store.update(&name("a.b"), Some(3), &mut same), lost);
-    check(store.delete(&name("a.b"), Some(3)), lost);
+    check(store.delete::<Definition>(&name("a.b"), Some(3)), lost);
     check(
         store.create(name("a.b"), definition("1")),
         "dynamic tool \"a.b\" already exists; update it instead",
@@ -86,7 +92,7 @@ fn refusals_and_their_texts() {
     );
     let gone = "dynamic tool \"xyz\" does not exist";
     check(store.update(&name("xyz"), Some(1), &mut same), gone);
-    check(store.delete(&name("xyz"), None), gone);
+    check(store.delete::<Definition>(&name("xyz"), None), gone);
     check(
         store.create(name("xyz"), definition("")),
         "code must be 1 to 200000 characters",
@@ -135,7 +141,7 @@ fn a_read_only_store_serves_and_makes_nothing() {
     assert!(
         store
             .wait_newer(0, Duration::from_secs(10))
-            .get("abc")
+            .tool("abc")
             .is_some()
     );
 }
@@ -185,7 +191,10 @@ fn the_limit_holds_exactly_under_a_hundred_creates() {
             .map(|thread| thread.join().unwrap())
             .collect()
     });
-    let full = Err(StoreError::Full { limit: 50 });
+    let full = Err(StoreError::Full {
+        kind: Kind::Tool,
+        limit: 50,
+    });
     assert_eq!(
         outcomes.iter().filter(|outcome| **outcome == full).count(),
         50
@@ -225,12 +234,13 @@ fn of_two_updates_from_one_revision_one_loses_and_learns_it() {
     // The second store need not have seen any of it yet.
     let lost = two.update(&name("abc"), Some(1), &mut to("2"));
     let expected = StoreError::Conflict {
+        kind: Kind::Tool,
         name: name("abc"),
         expected: 1,
         current: 2,
     };
     assert_eq!(lost, Err(expected));
-    assert_eq!(&*two.snapshot().get("abc").unwrap().definition.code, "1");
+    assert_eq!(&*two.snapshot().tool("abc").unwrap().definition.code, "1");
 }
 
 #[test]
@@ -247,16 +257,16 @@ fn an_edit_by_hand_shows_up_and_leaves_other_tools_the_same_value() {
     // In place, keeping the inode and the length.
     fs::write(&path, &edited).unwrap();
     let after = store.wait_newer(before.generation(), Duration::from_secs(10));
-    assert_eq!(&*after.get("two").unwrap().definition.code, "return 3");
+    assert_eq!(&*after.tool("two").unwrap().definition.code, "return 3");
     assert!(Arc::ptr_eq(
-        before.get("one").unwrap(),
-        after.get("one").unwrap()
+        before.tool("one").unwrap(),
+        after.tool("one").unwrap()
     ));
     // By another file under the same name.
     fs::write(scratch.path("next"), edited.replace("return 3", "return 4")).unwrap();
     fs::rename(scratch.path("next"), &path).unwrap();
     let last = store.wait_newer(after.generation(), Duration::from_secs(10));
-    assert_eq!(&*last.get("two").unwrap().definition.code, "return 4");
+    assert_eq!(&*last.tool("two").unwrap().definition.code, "return 4");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The built-in tools: what clients see of each, and what it does. One table, [`all`].
 
 mod dev;
-mod dynamic_tool;
+mod dynamic;
 mod run_js;
 mod sandbox;
 mod system;
@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use super::call::CallContext;
 use super::called::Called;
 use super::description::in_style;
+use super::prompts::CHECKLIST;
 use super::{ToolSettings, Tools};
 use crate::auth::AdminPermit;
 use crate::config::{BUILT_INS, BuiltinGroup, NameStyle, has_built_in};
+use crate::domain::entry::is_spelling;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
-use crate::domain::tool::is_spelling;
 use crate::schema::Schema;
 
 /// What a built-in does with arguments that fit its schema.
@@ -76,6 +77,7 @@ pub(super) fn reserved(name: &str) -> Option<String> {
     let underscored = |text: &str| text.replace(['.', ':'], "_");
     let taken = BUILT_INS
         .iter()
+        .filter(|(own, ..)| *own != CHECKLIST)
         .find(|(own, ..)| underscored(own) == underscored(name));
     taken.map(|(own, ..)| format!("\"{own}\" is a built-in tool, and both would be listed as one"))
 }
@@ -85,13 +87,11 @@ pub(super) fn all(settings: &ToolSettings) -> Vec<BuiltIn> {
     let mut list = Vec::new();
     for group in &settings.groups {
         match group {
-            BuiltinGroup::Tool => list.extend(dynamic_tool::all(settings)),
             BuiltinGroup::RunJs => list.push(run_js::run_js_ephemeral(settings)),
             BuiltinGroup::System => list.extend(system::all()),
             BuiltinGroup::Dev => list.extend([dev::echo(), dev::now()]),
             BuiltinGroup::Sandbox => list.extend(sandbox::all(settings)),
-            // Their tools are not built yet.
-            BuiltinGroup::Prompt | BuiltinGroup::Resource => {}
+            making => list.extend(dynamic::all(*making, settings)),
         }
     }
     list.retain(|tool| has_built_in(settings.profile, &settings.groups, tool.name));

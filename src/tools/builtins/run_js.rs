@@ -1,6 +1,5 @@
 //! `run_js_ephemeral`: runs code once, without storing it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -8,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::{Access, BuiltIn, Draft, closed_object, merged, read};
 use crate::audit::Action;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::json::JsonText;
-use crate::domain::tool::{
-    DEFAULT_TIMEOUT_MS, Definition, Dependency, MAX_CODE_CHARS, MIN_TIMEOUT_MS,
-};
+use crate::domain::program::Program;
+use crate::domain::tool::{DEFAULT_TIMEOUT_MS, MAX_CODE_CHARS, MIN_TIMEOUT_MS};
 use crate::metrics::CallKind;
 use crate::tools::call::{CallContext, Execution};
 use crate::tools::called::Called;
@@ -88,22 +87,15 @@ fn run(tools: &Tools, context: &CallContext<'_>, arguments: &JsonText) -> Called
         Ok(input) => input,
         Err(failure) => return Called::refused(CallKind::RunJs, failure),
     };
-    let definition = Definition {
-        title: None,
-        description: NAME.to_owned(),
+    let program = Program {
+        code: input.code,
         image: input.image,
         timeout_ms: input
             .timeout_ms
             .unwrap_or(DEFAULT_TIMEOUT_MS.min(tools.settings.max_timeout_ms)),
         dependencies: input.dependencies,
-        input_schema: None,
-        output_schema: None,
-        annotations: None,
-        requires_client_capabilities: BTreeSet::new(),
-        code: input.code,
-        enabled: true,
     };
-    let checked = definition.check(
+    let checked = program.check(
         tools.settings.max_timeout_ms,
         tools.settings.max_dependencies,
     );
@@ -112,17 +104,16 @@ fn run(tools: &Tools, context: &CallContext<'_>, arguments: &JsonText) -> Called
         let failure = Failure::new(FailureKind::InvalidArguments, rules.join("; "));
         return Called::refused(CallKind::RunJs, failure);
     }
-    tools.execute(
-        context,
-        &Execution {
-            kind: CallKind::RunJs,
-            action: Action::RunJs,
-            stored: None,
-            scope: NAME.to_owned(),
-            label: NAME,
-            definition: &definition,
-            args: input.args.unwrap_or_else(JsonText::empty_object),
-            sandbox: None,
-        },
-    )
+    let execution = Execution {
+        kind: CallKind::RunJs,
+        action: Action::RunJs,
+        revision: None,
+        asker: String::new(),
+        scope: NAME.to_owned(),
+        label: NAME,
+        program,
+        args: input.args.unwrap_or_else(JsonText::empty_object),
+        sandbox: None,
+    };
+    tools.execute(context, &execution, None)
 }

@@ -13,10 +13,10 @@ use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::config::{DaemonAddress, NpmConfig};
 use dynamic_mcp::docker::Daemon;
 use dynamic_mcp::domain::asking::{Answer, Ask};
+use dynamic_mcp::domain::entry::Dependency;
 use dynamic_mcp::domain::image::ImageRef;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::run::{Cancel, Job, Observer, Returned};
-use dynamic_mcp::domain::tool::Dependency;
 use dynamic_mcp::engine::{
     DependencySettings, DockerEngine, Engine as _, EngineSettings, LayerKey, Owners, PackagePolicy,
     PullPolicy, SandboxKey, SandboxSettings,

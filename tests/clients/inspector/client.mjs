@@ -33,5 +33,11 @@ const client = {
   listTools: () => ask('--method', 'tools/list'),
   callTool: ({ name, arguments: args }) =>
     ask('--method', 'tools/call', '--tool-name', name, '--tool-args-json', JSON.stringify(args)),
+  listPrompts: () => ask('--method', 'prompts/list'),
+  listResources: () => ask('--method', 'resources/list'),
+  listResourceTemplates: () => ask('--method', 'resources/templates/list'),
+  getPrompt: ({ name, arguments: args }) => ask('--method', 'prompts/get', '--prompt-name', name,
+    '--prompt-args', ...Object.entries(args).map(pair => pair.join('='))),
+  readResource: ({ uri }) => ask('--method', 'resources/read', '--uri', uri),
 };
 console.log(JSON.stringify(await session(client, tool, () => protocolVersion)));

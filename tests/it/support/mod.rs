@@ -2,6 +2,7 @@
 
 pub(crate) mod daemons;
 pub(crate) mod engine;
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod idp;
 pub(crate) mod jail;

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::config::NpmConfig;
+use dynamic_mcp::domain::entry::Dependency;
 use dynamic_mcp::domain::run::Job;
-use dynamic_mcp::domain::tool::Dependency;
 use dynamic_mcp::engine::{DependencySettings, EngineSettings};
 
 use super::daemons::request_shared;

@@ -149,8 +149,19 @@ impl Pipe {
         ));
     }
 
-    /// The next line; there must be one.
+    /// The next line that tells no change of a list; there must be one.
     pub(crate) fn next(&mut self) -> Value {
+        loop {
+            let line = self.next_line();
+            let method = line["method"].as_str().unwrap_or_default();
+            if !method.ends_with("/list_changed") {
+                return line;
+            }
+        }
+    }
+
+    /// The next line; there must be one.
+    pub(crate) fn next_line(&mut self) -> Value {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => parse(&line),
             Err(error) => panic!("no line ({error}); stderr:\n{}", self.stderr()),

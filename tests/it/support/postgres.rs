@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use dynamic_mcp::base::ids::random_hex;
 use dynamic_mcp::base::secret::Secret;
 use dynamic_mcp::config::{PgTarget, PgTls};
-use dynamic_mcp::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, ToolName};
+use dynamic_mcp::domain::entry::EntryName;
+use dynamic_mcp::domain::tool::{DEFAULT_TIMEOUT_MS, Definition};
 use dynamic_mcp::registry::postgres::{PostgresStore, PostgresStoreOptions};
 use postgres::{Client, NoTls};
 
@@ -161,8 +162,8 @@ pub(crate) fn fresh_schema() -> String {
     format!("t_{}", random_hex())
 }
 
-pub(crate) fn name(text: &str) -> ToolName {
-    ToolName::parse(text).unwrap()
+pub(crate) fn name(text: &str) -> EntryName {
+    EntryName::parse(text).unwrap()
 }
 
 /// A small valid definition.

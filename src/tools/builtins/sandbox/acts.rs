@@ -1,7 +1,6 @@
 //! What the tools of sandboxes do. Looking for one comes first: whoever is not its owner learns
 //! nothing but that there is none.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,12 @@ use crate::auth::AdminPermit;
 use crate::base::clock::rfc3339;
 use crate::base::deadline::Deadline;
 use crate::docker::EXCHANGE_TIMEOUT;
+use crate::domain::entry::Dependency;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::image::ImageRef;
 use crate::domain::json::JsonText;
-use crate::domain::tool::{DEFAULT_TIMEOUT_MS, Definition, Dependency};
+use crate::domain::program::Program;
+use crate::domain::tool::DEFAULT_TIMEOUT_MS;
 use crate::engine::{CommandEnded, Executed, Sandbox, Sandboxes};
 use crate::metrics::{CallKind, Phase};
 use crate::tools::Tools;
@@ -200,7 +201,7 @@ fn exec_once(
         image: ended.image.clone(),
     };
     *executed = Some(ended);
-    end_run(act, answer, &ran)
+    end_run(act, answer, ToolAnswer::outcome, &ran)
 }
 
 fn timeout_ms(tools: &Tools, sandbox: &Sandbox, given: Option<u64>) -> u64 {
@@ -254,21 +255,14 @@ fn run_js_once(
 ) -> Result<Called, Failure> {
     let input: RunInput = read(arguments)?;
     let sandbox = find(tools, context, Action::SandboxRunJs, &input.session_id)?;
-    let definition = Definition {
-        title: None,
-        description: "sandbox.run_js".to_owned(),
+    let program = Program {
+        code: input.code,
         image: None,
         timeout_ms: timeout_ms(tools, &sandbox, input.timeout_ms),
         dependencies: input.dependencies,
-        input_schema: None,
-        output_schema: None,
-        annotations: None,
-        requires_client_capabilities: BTreeSet::new(),
-        code: input.code,
-        enabled: true,
     };
     let limits = &tools.settings;
-    definition
+    program
         .check(limits.max_timeout_ms, limits.max_dependencies)
         .map_err(|broken| {
             let rules: Vec<_> = broken.iter().map(ToString::to_string).collect();
@@ -277,14 +271,15 @@ fn run_js_once(
     let execution = Execution {
         kind: CallKind::Sandbox,
         action: Action::SandboxRunJs,
-        stored: None,
+        revision: None,
+        asker: String::new(),
         scope: "sandbox.run_js".to_owned(),
         label: &sandbox.id,
-        definition: &definition,
+        program,
         args: JsonText::empty_object(),
         sandbox: Some(&sandbox),
     };
-    Ok(tools.execute(context, &execution))
+    Ok(tools.execute(context, &execution, None))
 }
 
 #[derive(Deserialize)]
