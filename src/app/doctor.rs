@@ -326,6 +326,12 @@ fn examine_audit(config: &Config, found: &mut Vec<Finding>) {
 
 /// A folder that files of ours go to; what is missing of it a server makes.
 fn folder(area: &'static str, path: &Path, setting: &str, room: u64) -> Finding {
+    // A bare file name has an empty parent.
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = path.ancestors().find(|folder| folder.exists());
     let there = there.map_or_else(|| PathBuf::from("/"), Path::to_owned);

@@ -94,8 +94,56 @@ fn compose_kubernetes_and_the_example_run_the_same_baseline() {
         (&in_cluster, "docker.dynamic-mcp-engine.svc"),
     ] {
         assert_eq!(settings["DOCKER_HOST"], format!("tcp://{host}:2376"));
+        // The daemon's certificate is made for that name.
+        assert!(
+            text("deploy/make-secrets").contains(&format!("DNS:{host}")),
+            "{host}"
+        );
         the_program_takes(settings);
     }
+}
+
+/// The commands of the runbook make what the pods mount.
+#[test]
+fn the_secrets_of_the_cluster_are_those_that_the_runbook_makes() {
+    let (objects, runbook) = (objects(), text("deploy/production-runbook.md"));
+    let made = |secret: &str| -> String {
+        let mark = format!("create secret generic {secret} ");
+        let line = runbook.lines().find(|line| line.contains(&mark));
+        line.unwrap_or_else(|| panic!("no {secret}")).to_owned()
+    };
+    let settings = texts(&object(&objects, "ConfigMap", "dynamic-mcp")["data"]);
+    let files = settings
+        .values()
+        .filter_map(|value| value.strip_prefix("/run/secrets/"));
+    for file in files
+        .chain(["database_ca.pem"])
+        .filter(|file| *file != "docker")
+    {
+        let line = made("dynamic-mcp");
+        let named = [
+            format!("--from-file={file}"),
+            format!("--from-file={file}="),
+        ];
+        assert!(
+            named.iter().any(|given| line.contains(given)),
+            "{file}: {line}"
+        );
+    }
+    assert!(made("dynamic-mcp-owner").contains("--from-file=dynamic_pg_url=owner_pg_url"));
+    assert!(made("dynamic-mcp-docker").ends_with("--from-file=docker-client"));
+    assert!(made("docker-server").ends_with("--from-file=docker-server"));
+    let mounted = |set: &str| {
+        let volumes = &object(&objects, "StatefulSet", set)["spec"]["template"]["spec"]["volumes"];
+        volumes.to_string()
+    };
+    for secret in ["dynamic-mcp", "dynamic-mcp-owner", "dynamic-mcp-docker"] {
+        assert!(
+            mounted("dynamic-mcp").contains(&format!("\"name\":\"{secret}\"")),
+            "{secret}"
+        );
+    }
+    assert!(mounted("docker").contains("\"secretName\":\"docker-server\""));
 }
 
 /// No unknown name, no malformed value, no warning; secrets come from files alone.

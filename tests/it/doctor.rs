@@ -173,6 +173,9 @@ fn what_is_wrong_with_files_and_ports_is_named() {
         ("MCP_AUDIT_FILE", log.to_str().unwrap()),
     ];
     examine(&folder, &audit, &[("warning", "audit", "chmod 0600")]);
+    let here = [audit[0], ("MCP_AUDIT_FILE", "bare.log")];
+    let named = format!("{} can be written", folder.path().display());
+    examine(&folder, &here, &[("ok", "audit", &named)]);
     let inside = log.join("audit.log");
     let audit = [audit[0], ("MCP_AUDIT_FILE", inside.to_str().unwrap())];
     examine(

@@ -124,6 +124,27 @@ fn queries() -> Vec<String> {
     queries.map(filled).collect()
 }
 
+#[test]
+fn panels_of_the_dashboard_have_their_own_places_and_names() {
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana-dashboard.json")).unwrap();
+    let (mut taken, mut ids, mut titles) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let place = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        let (left, top) = (place("x"), place("y"));
+        assert!(left + place("w") <= 24, "{panel}");
+        for x in left..left + place("w") {
+            for y in top..top + place("h") {
+                assert!(taken.insert((x, y)), "two panels at {x}, {y}: {panel}");
+            }
+        }
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        assert!(titles.insert(panel["title"].as_str().unwrap()), "{panel}");
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            assert_eq!(target["datasource"]["uid"], "${datasource}");
+        }
+    }
+}
+
 /// The pieces of `text` that begin with `start` and consist of letters of names.
 fn names<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
     text.match_indices(start).map(|(at, _)| {
