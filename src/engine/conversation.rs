@@ -9,7 +9,7 @@ use super::frames::{ClaimedKind, Done, FrameReader, FromRunner, ToRunner};
 use crate::base::deadline::Deadline;
 use crate::base::ids::random_hex;
 use crate::base::text::{Tail, clip};
-use crate::domain::asking::{Answer, Ask};
+use crate::domain::asking::{Answer, Ask, MAX_WAIT};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::run::{Cancel, Ended, Job, Observer, Returned};
 
@@ -101,6 +101,7 @@ pub(super) fn converse(
         cell,
         deadline: Deadline::after(job.timeout),
         timeout: job.timeout,
+        extended: Duration::ZERO,
         result_limit,
         frames: FrameReader::new(result_limit.saturating_add(FRAME_OVERHEAD_BYTES)),
         stderr: Tail::new(STDERR_TAIL_BYTES),
@@ -117,6 +118,8 @@ struct Conversation<'a> {
     cell: &'a mut dyn Cell,
     deadline: Deadline,
     timeout: Duration,
+    /// By how much questions to the client have moved the deadline.
+    extended: Duration,
     result_limit: usize,
     frames: FrameReader,
     stderr: Tail,
@@ -207,17 +210,14 @@ impl Conversation<'_> {
         };
         self.cell.send(&frame.encode(), self.deadline)?;
         loop {
-            if cancel.is_cancelled() && !self.aborted {
-                self.aborted = true;
-                self.deadline = self.deadline.or_earlier(Deadline::after(ABORT_GRACE));
-                self.cell
-                    .send(&ToRunner::Abort(true).encode(), self.deadline)?;
-            }
+            self.heed(cancel)?;
             let (heard, frames) = self.hear()?;
             for frame in frames {
                 if let Some(outcome) = self.obey(frame, observer)? {
                     return outcome;
                 }
+                // One read may bring many, and each may take its time.
+                self.heed(cancel)?;
             }
             if self.drained > MAX_DRAINED_BYTES {
                 let message = format!("the code printed more than {MAX_DRAINED_BYTES} bytes");
@@ -227,9 +227,20 @@ impl Conversation<'_> {
                 let exit = self.cell.exit(Deadline::after(EXIT_NEWS))?;
                 return Err(explain_exit(exit, &self.stderr.text()));
             }
-            if self.deadline.remaining().is_none() {
-                return Err(self.overdue());
-            }
+        }
+    }
+
+    /// Tells the runner of a cancellation, once; fails when the time is over.
+    fn heed(&mut self, cancel: &Cancel) -> Result<(), Failure> {
+        if cancel.is_cancelled() && !self.aborted {
+            self.aborted = true;
+            self.deadline = self.deadline.or_earlier(Deadline::after(ABORT_GRACE));
+            self.cell
+                .send(&ToRunner::Abort(true).encode(), self.deadline)?;
+        }
+        match self.deadline.remaining() {
+            Some(_) => Ok(()),
+            None => Err(self.overdue()),
         }
     }
 
@@ -295,10 +306,9 @@ impl Conversation<'_> {
                 key,
                 params,
             } => {
-                // The client's time is not the code's.
                 let asked = Instant::now();
                 let answer = observer.ask(Ask { kind, key, params });
-                self.deadline = self.deadline.later_by(asked.elapsed());
+                self.extend(asked.elapsed());
                 let (value, error) = match &answer {
                     Answer::Value(value) => (Some(value.text()), None),
                     Answer::Refused(why) => (None, Some(why.as_str())),
@@ -313,6 +323,15 @@ impl Conversation<'_> {
             FromRunner::Ready { .. } | FromRunner::Checked { .. } | FromRunner::Layer(_) => {}
         }
         Ok(None)
+    }
+
+    /// The client's time is not the code's, as far as a client may take it.
+    fn extend(&mut self, waited: Duration) {
+        if !self.aborted {
+            let more = waited.min(MAX_WAIT.saturating_sub(self.extended));
+            self.extended += more;
+            self.deadline = self.deadline.later_by(more);
+        }
     }
 
     fn judge(&self, done: Done) -> Result<Returned, Failure> {

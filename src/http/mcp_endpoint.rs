@@ -17,6 +17,7 @@ const ALLOWED_HEADERS: &str = "content-type, accept, authorization, mcp-protocol
     mcp-session-id, last-event-id, mcp-method, mcp-name, x-mcp-admin-token, x-request-id";
 /// Names of arguments that one preflight may ask for.
 const MAX_ASKED_HEADERS: usize = 64;
+const NOT_ACCEPTABLE: &str = "Accept must list text/event-stream";
 const PARAM_PREFIX: &str = "mcp-param-";
 
 pub(super) fn answer(shared: &Shared, request: &Request<'_>, request_id: &str) -> Answer {
@@ -172,7 +173,9 @@ fn post(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Calle
     let mcp = &shared.services.mcp;
     match mcp.answer(request.body, &headers, outlet, &context) {
         Reply::Accepted => Answer::empty(202),
-        Reply::Stream(_) if !accepts_stream => not_acceptable(),
+        Reply::Stream(subscription) if !accepts_stream => {
+            refuse_stream(&subscription, 406, NOT_ACCEPTABLE)
+        }
         Reply::Stream(subscription) => listen(shared, request, request_id, subscription),
         Reply::Message { body, .. } if stream.is_some_and(|stream| stream.finish(&body)) => {
             Answer::by_stream()
@@ -208,7 +211,7 @@ fn get(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Caller
         return not_taken();
     }
     if !accepts_stream(request) {
-        return not_acceptable();
+        return Answer::error(406, NOT_ACCEPTABLE);
     }
     let id = headers.session_id.as_deref();
     match shared.services.mcp.session_stream(id, caller) {
@@ -227,7 +230,8 @@ fn listen(
     subscription: Subscription,
 ) -> Answer {
     let (Some(number), Some(streams)) = (number(request), shared.streams.get()) else {
-        return Answer::error(503, "streams are not served yet").with("Retry-After", "1");
+        let message = "streams are not served yet";
+        return refuse_stream(&subscription, 503, message).with("Retry-After", "1");
     };
     let head = Answer::stream()
         .with_origin(request.header("Origin"))
@@ -237,7 +241,9 @@ fn listen(
             shared.services.mcp.join(subscription, Arc::new(writer));
             Answer::by_stream()
         }
-        Err(error) => Answer::error(503, &error.to_string()).with("Retry-After", "5"),
+        Err(error) => {
+            refuse_stream(&subscription, 503, &error.to_string()).with("Retry-After", "5")
+        }
     }
 }
 
@@ -255,8 +261,9 @@ fn accepts_stream(request: &Request<'_>) -> bool {
     })
 }
 
-fn not_acceptable() -> Answer {
-    Answer::error(406, "Accept must list text/event-stream")
+/// Answers with an error who asked for a stream, under the id of the request where it has one.
+fn refuse_stream(subscription: &Subscription, status: u16, message: &str) -> Answer {
+    Answer::json(status, subscription.refusal(i32::from(status), message))
 }
 
 fn check_media_types(request: &Request<'_>) -> Option<Answer> {

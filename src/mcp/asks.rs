@@ -21,6 +21,9 @@ const CHECK: Duration = Duration::from_millis(50);
 /// Longest message of a client's error that is passed on, in bytes.
 const MAX_ERROR_BYTES: usize = 1024;
 
+/// Why there is no answer for a call that was cancelled.
+pub(super) const CANCELLED: &str = "the call was cancelled";
+
 /// How a question ended, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -44,9 +47,12 @@ impl Ending {
 /// What came back: the client's result, or the message of its error.
 pub(super) type Answered = Result<JsonText, String>;
 
-/// Questions that wait: as many as calls at most.
-#[derive(Debug, Default)]
-pub(super) struct Asks(Mutex<HashMap<String, Waiting>>);
+/// Questions that wait. Each holds the place of its call, so some places are kept from them.
+#[derive(Debug)]
+pub(super) struct Asks {
+    waiting: Mutex<HashMap<String, Waiting>>,
+    most: usize,
+}
 
 #[derive(Debug)]
 struct Waiting {
@@ -68,6 +74,14 @@ impl Drop for Question<'_> {
 }
 
 impl Asks {
+    /// No question waits yet; of calls that wait for their clients there are `most`, or one.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            most: most.max(1),
+        }
+    }
+
     /// Asks and waits.
     ///
     /// # Errors
@@ -86,7 +100,14 @@ impl Asks {
             client: client.to_owned(),
             answer,
         };
-        self.lock().insert(id.clone(), waiting);
+        {
+            let mut all = self.lock();
+            if all.len() >= self.most {
+                let why = "too many calls wait for their clients: try again later";
+                return (Ending::Refused, Err(why.to_owned()));
+            }
+            all.insert(id.clone(), waiting);
+        }
         let question = Question { asks: self, id };
         let gone = || Err("the client has gone, or takes no questions now".to_owned());
         if !outlet.send(&request(&question.id, ask)) {
@@ -101,7 +122,7 @@ impl Asks {
             }
             Err(ending) => match ending {
                 Ending::TimedOut => (ending, "the client did not answer in time"),
-                _ if cancel.is_cancelled() => (ending, "the call was cancelled"),
+                _ if cancel.is_cancelled() => (ending, CANCELLED),
                 _ => return (ending, gone()),
             },
         };
@@ -133,7 +154,7 @@ impl Asks {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -213,20 +234,34 @@ mod tests {
         }
     }
 
-    fn ask(answer: fn(&Asks, &str), cancel: &Cancel) -> (Ending, Answered) {
-        let asks = Asks::default();
-        let client = Client {
-            asks: &asks,
-            answer,
-        };
+    fn ask_of(asks: &Asks, answer: fn(&Asks, &str), cancel: &Cancel) -> (Ending, Answered) {
+        let client = Client { asks, answer };
         let ask = Ask {
             kind: AskKind::Elicit,
             key: "k".to_owned(),
             params: JsonText::from_value(&json!({"mode": "url", "url": "https://a.example"})),
         };
-        let ended = asks.ask("one", &client, &ask, Duration::from_millis(100), cancel);
+        asks.ask("one", &client, &ask, Duration::from_millis(100), cancel)
+    }
+
+    fn ask(answer: fn(&Asks, &str), cancel: &Cancel) -> (Ending, Answered) {
+        let asks = Asks::new(1);
+        let ended = ask_of(&asks, answer, cancel);
         assert_eq!(asks.waiting(), 0);
         ended
+    }
+
+    #[test]
+    fn those_who_wait_leave_places_to_others() {
+        let (ending, answer) = ask(
+            |asks, id| {
+                let (_, other) = ask_of(asks, |_, _| {}, &Cancel::default());
+                assert!(other.unwrap_err().starts_with("too many calls wait"));
+                asks.answer("one", id, Ok(value()));
+            },
+            &Cancel::default(),
+        );
+        assert_eq!((ending, answer), (Ending::Answered, Ok(value())));
     }
 
     fn value() -> JsonText {

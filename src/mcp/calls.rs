@@ -24,6 +24,7 @@ use crate::base::text::clip;
 use crate::domain::asking::ClientCapability;
 use crate::domain::image::UsedImage;
 use crate::domain::json::JsonText;
+use crate::domain::run::Cancel;
 use crate::tools::{Answers, Asked, Asking, CallContext, Client, NotCalled};
 
 /// Bytes of an unknown name that are told back.
@@ -117,7 +118,7 @@ impl Server {
             name: &params.name,
             arguments: &arguments,
         };
-        let reached = self.reach(request, via, bound)?;
+        let reached = self.reach(request, via, bound, context.cancel)?;
         if let (Era::Modern, Transport::Http { headers, .. }) = (via.era, via.transport)
             && let Some(schema) = self.tools.author_schema(&reached.client, &params.name)
         {
@@ -150,6 +151,7 @@ impl Server {
         request: &'a Request<'_>,
         via: Via<'a>,
         bound: Bound<'a>,
+        cancel: &'a Cancel,
     ) -> Result<Reached<'a>, RpcError> {
         let Via {
             era,
@@ -175,6 +177,7 @@ impl Server {
             beyond.progress_token(),
             level,
             beside,
+            cancel,
         );
         Ok(Reached { client, contact })
     }

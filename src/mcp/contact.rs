@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::asks::Asks;
+use super::asks::{Asks, CANCELLED};
 use super::level::Level;
 use super::outlet::Outlet;
 use crate::base::text::clip;
@@ -44,6 +44,8 @@ pub(super) struct CallContact<'a> {
     progress_token: Option<&'a str>,
     level: Option<Level>,
     beside: Option<Beside<'a>>,
+    /// Ends the call.
+    cancel: &'a Cancel,
     said: Mutex<Said>,
 }
 
@@ -79,6 +81,7 @@ impl<'a> CallContact<'a> {
         progress_token: Option<&'a str>,
         level: Option<Level>,
         beside: Option<Beside<'a>>,
+        cancel: &'a Cancel,
     ) -> Self {
         Self {
             outlet,
@@ -87,6 +90,7 @@ impl<'a> CallContact<'a> {
             progress_token,
             level,
             beside,
+            cancel,
             said: Mutex::new(Said {
                 progress: None,
                 allowance: MAX_BURST,
@@ -94,6 +98,11 @@ impl<'a> CallContact<'a> {
                 waited: Duration::ZERO,
             }),
         }
+    }
+
+    /// Where what the code says goes: nowhere once the call is cancelled.
+    fn listening(&self) -> Option<&'a dyn Outlet> {
+        self.outlet.filter(|_| !self.cancel.is_cancelled())
     }
 
     fn tell(&self, outlet: &dyn Outlet, method: &str, params: &str) {
@@ -113,7 +122,7 @@ impl Contact for CallContact<'_> {
     }
 
     fn log(&self, level: &str, data: &JsonText) {
-        let (Some(outlet), Some(least)) = (self.outlet, self.level) else {
+        let (Some(outlet), Some(least)) = (self.listening(), self.level) else {
             return;
         };
         // Frames are the runner's, and the runner's process is the author's.
@@ -130,7 +139,7 @@ impl Contact for CallContact<'_> {
     }
 
     fn progress(&self, done: f64, total: Option<f64>, message: Option<&str>) {
-        let (Some(outlet), Some(token)) = (self.outlet, self.progress_token) else {
+        let (Some(outlet), Some(token)) = (self.listening(), self.progress_token) else {
             return;
         };
         {
@@ -160,6 +169,12 @@ impl Contact for CallContact<'_> {
             return Err("this client cannot be asked while the code runs".to_owned());
         };
         let patience = MAX_WAIT.saturating_sub(self.lock().waited);
+        if cancel.is_cancelled() {
+            return Err(CANCELLED.to_owned());
+        }
+        if patience.is_zero() {
+            return Err("no time is left to wait for the client's answers".to_owned());
+        }
         let began = Instant::now();
         let (ending, answer) = beside
             .asks
@@ -186,6 +201,7 @@ fn number(value: f64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::asking::AskKind;
 
     #[derive(Debug, Default)]
     struct Heard(Mutex<Vec<Value>>);
@@ -218,7 +234,7 @@ mod tests {
 
     #[test]
     fn progress_only_grows_and_logs_begin_at_their_level() {
-        let (heard, metrics) = (Heard::default(), Metrics::default());
+        let (heard, metrics, cancel) = (Heard::default(), Metrics::default(), Cancel::default());
         let contact = CallContact::new(
             Some(&heard),
             &metrics,
@@ -226,6 +242,7 @@ mod tests {
             Some("\"token\""),
             Level::parse("warning"),
             None,
+            &cancel,
         );
         for done in [0.0, 0.0, 1.5, 1.0, f64::NAN, f64::INFINITY, 2.0] {
             contact.progress(done, Some(3.0), (done == 2.0).then_some("m"));
@@ -252,10 +269,45 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_call_says_and_asks_nothing_more() {
+        let (heard, metrics, cancel) = (Heard::default(), Metrics::default(), Cancel::default());
+        let (asks, level) = (Asks::new(1), Level::parse("debug"));
+        let beside = Beside {
+            asks: &asks,
+            client: "one",
+        };
+        let contact = CallContact::new(
+            Some(&heard),
+            &metrics,
+            "t",
+            Some("1"),
+            level,
+            Some(beside),
+            &cancel,
+        );
+        contact.log("debug", &text("0"));
+        cancel.cancel();
+        contact.log("debug", &text("0"));
+        contact.progress(1.0, None, None);
+        let ask = Ask {
+            kind: AskKind::ListRoots,
+            key: "k".to_owned(),
+            params: text("null"),
+        };
+        assert_eq!(contact.ask(&ask, &cancel), Err(CANCELLED.to_owned()));
+        let live = Cancel::default();
+        contact.lock().waited = MAX_WAIT;
+        let late = contact.ask(&ask, &live).unwrap_err();
+        assert!(late.starts_with("no time is left"), "{late}");
+        assert_eq!(heard.0.into_inner().unwrap().len(), 1);
+    }
+
+    #[test]
     fn nobody_is_flooded() {
         let (heard, metrics) = (Heard::default(), Metrics::default());
         let level = Level::parse("debug");
-        let contact = CallContact::new(Some(&heard), &metrics, "t", None, level, None);
+        let cancel = Cancel::default();
+        let contact = CallContact::new(Some(&heard), &metrics, "t", None, level, None, &cancel);
         for _ in 0..10_000 {
             contact.log("debug", &text("0"));
         }

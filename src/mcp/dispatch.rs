@@ -92,6 +92,11 @@ impl Server {
                         let cancel = context.cancel.clone();
                         self.in_flight.enter(&found.id, id, cancel)
                     });
+                    // Whoever ended it meanwhile may have looked for its requests before.
+                    let sessions = self.sessions.as_ref();
+                    if sessions.is_some_and(|sessions| sessions.has_ended(&found.id)) {
+                        return unknown_session(Some(request.id));
+                    }
                     session = Some(found);
                 }
             }

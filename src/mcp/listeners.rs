@@ -8,53 +8,16 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::jsonrpc::{RequestId, RpcError, result_text};
+use super::client_state::{
+    ClientState, MAX_ALL_URIS_BYTES, MAX_URIS, busy, check_uri, held_bytes, too_many,
+};
+use super::jsonrpc::{RequestId, RpcError, code, error_text, result_text};
 use super::outlet::Outlet;
 use super::wire;
-use crate::registry::Changes;
+use crate::registry::{Changes, Touched};
 
-/// Most resources of one subscription, or of one session.
-pub(super) const MAX_URIS: usize = 128;
-/// Longest URI of one, in bytes.
-pub(super) const MAX_URI_BYTES: usize = 2048;
-
-/// What a client of a handshake revision set for its session or pipe.
-#[derive(Debug, Default)]
-pub(super) struct ClientState {
-    /// From which level on it wants logs; none where it has not said.
-    pub(super) level: Option<super::level::Level>,
-    uris: BTreeSet<String>,
-}
-
-impl ClientState {
-    /// # Errors
-    /// Beyond the bounds.
-    pub(super) fn subscribe(&mut self, uri: &str) -> Result<(), RpcError> {
-        check_uri(uri)?;
-        if self.uris.len() >= MAX_URIS && !self.uris.contains(uri) {
-            return Err(too_many());
-        }
-        self.uris.insert(uri.to_owned());
-        Ok(())
-    }
-
-    pub(super) fn unsubscribe(&mut self, uri: &str) {
-        self.uris.remove(uri);
-    }
-}
-
-fn check_uri(uri: &str) -> Result<(), RpcError> {
-    match uri.len() <= MAX_URI_BYTES {
-        true => Ok(()),
-        false => Err(RpcError::invalid_params(format!(
-            "a URI may have {MAX_URI_BYTES} bytes"
-        ))),
-    }
-}
-
-fn too_many() -> RpcError {
-    RpcError::invalid_params(format!("at most {MAX_URIS} resources can be subscribed to"))
-}
+/// Most subscriptions of one pipe.
+const MAX_PIPED: usize = 128;
 
 /// What a subscription asks for (MCP 2026-07-28, `SubscriptionFilter`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -116,6 +79,17 @@ pub struct Subscription {
     pub(super) until: Option<SystemTime>,
 }
 
+impl Subscription {
+    /// The answer where no stream is opened.
+    pub fn refusal(&self, code: i32, message: &str) -> String {
+        let id = match &self.whom {
+            Whom::Request { id, .. } => Some(id.text()),
+            Whom::Session(_) | Whom::Pipe => None,
+        };
+        error_text(id, &RpcError::new(code, message))
+    }
+}
+
 /// Who hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Whom {
@@ -134,6 +108,8 @@ pub(super) enum Whom {
 #[derive(Debug)]
 struct Listener {
     whom: Whom,
+    /// Held by its filter.
+    bytes: usize,
     until: Option<SystemTime>,
     outlet: Arc<dyn Outlet>,
 }
@@ -161,19 +137,56 @@ impl Listeners {
         table.has_session(id)
     }
 
+    /// Whether one more may hear.
+    ///
+    /// # Errors
+    /// Beyond the bounds, or where its pipe has a subscription of the same id.
+    pub(super) fn admit(&self, whom: &Whom) -> Result<(), RpcError> {
+        let Whom::Request {
+            id,
+            filter,
+            is_piped,
+        } = whom
+        else {
+            return Ok(());
+        };
+        let mut table = self.lock();
+        table.forget_gone();
+        let held: usize = table.all.iter().map(|listener| listener.bytes).sum();
+        if held.saturating_add(held_bytes(&filter.resource_subscriptions)) > MAX_ALL_URIS_BYTES {
+            return Err(busy());
+        }
+        if *is_piped && table.piped().count() >= MAX_PIPED {
+            let message = format!("at most {MAX_PIPED} subscriptions can be open");
+            return Err(RpcError::invalid_params(message));
+        }
+        if *is_piped && table.piped().any(|other| other == id) {
+            let message = "a subscription with this id is open already";
+            return Err(RpcError::new(code::INVALID_REQUEST, message));
+        }
+        Ok(())
+    }
+
     /// Lets one hear from now on: a subscription is told first what it will hear.
     pub(super) fn join(&self, subscription: Subscription, outlet: Arc<dyn Outlet>) {
         let Subscription { whom, until } = subscription;
         let mut table = self.lock();
         table.forget_gone();
-        let is_second = matches!(&whom, Whom::Session(id) if table.has_session(id));
+        let is_second = match &whom {
+            Whom::Session(id) => table.has_session(id),
+            Whom::Pipe => table.all.iter().any(|other| other.whom == Whom::Pipe),
+            Whom::Request { .. } => false,
+        };
+        let mut bytes = 0;
         if let Whom::Request { filter, .. } = &whom {
+            bytes = held_bytes(&filter.resource_subscriptions);
             let mut params = json!({ "notifications": filter.to_value() });
             tag(&whom, &mut params);
             outlet.send(&note("notifications/subscriptions/acknowledged", &params));
         }
         let listener = Listener {
             whom,
+            bytes,
             until,
             outlet,
         };
@@ -201,13 +214,14 @@ impl Listeners {
     /// Tells what has changed to all whom it concerns; forgets who is gone, and ends who may not
     /// hear any longer.
     pub(super) fn tell(&self, changes: &Changes, now: SystemTime, ask: Ask<'_>) {
+        let touched = changes.touched();
         let mut table = self.lock();
         table.all.retain(|listener| {
             let may_hear = listener.until.is_none_or(|until| now < until);
             if !may_hear {
                 listener.say_last_word();
             }
-            may_hear && listener.tell(changes, ask)
+            may_hear && listener.tell(changes, &touched, ask)
         });
     }
 
@@ -230,6 +244,16 @@ impl Table {
         self.all.retain(|listener| listener.outlet.is_open());
     }
 
+    /// The subscriptions of the pipe.
+    fn piped(&self) -> impl Iterator<Item = &RequestId> {
+        self.all.iter().filter_map(|listener| match &listener.whom {
+            Whom::Request {
+                id, is_piped: true, ..
+            } => Some(id),
+            _ => None,
+        })
+    }
+
     fn has_session(&self, id: &str) -> bool {
         self.all.iter().any(|listener| listener.whom.is_session(id))
     }
@@ -243,7 +267,7 @@ impl Whom {
 
 impl Listener {
     /// Whether it is to be kept.
-    fn tell(&self, changes: &Changes, ask: Ask<'_>) -> bool {
+    fn tell(&self, changes: &Changes, touched: &Touched<'_>, ask: Ask<'_>) -> bool {
         let unasked = Filter::LISTS;
         let filter = match &self.whom {
             Whom::Request { filter, .. } => filter,
@@ -268,7 +292,7 @@ impl Listener {
             }
         }
         let touched = |uris: &BTreeSet<String>| -> Vec<String> {
-            let uris = uris.iter().filter(|uri| changes.touch(uri));
+            let uris = uris.iter().filter(|uri| touched.has(uri));
             uris.cloned().collect()
         };
         let (updated, is_kept) = match &self.whom {
@@ -322,6 +346,7 @@ fn note(method: &str, params: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client_state::tests::long_uris;
     use super::*;
     use std::time::Duration;
 
@@ -472,25 +497,55 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_are_bounded() {
-        let mut state = ClientState::default();
-        for number in 0..MAX_URIS {
-            state.subscribe(&format!("u:{number}")).unwrap();
-        }
-        state.subscribe("u:1").unwrap();
-        assert!(state.subscribe("u:new").is_err());
-        state.unsubscribe("u:1");
-        state.subscribe("u:new").unwrap();
-        assert!(
-            ClientState::default()
-                .subscribe(&"u".repeat(MAX_URI_BYTES + 1))
-                .is_err()
-        );
+    fn filters_are_bounded() {
         let many: BTreeSet<String> = (0..=MAX_URIS).map(|number| number.to_string()).collect();
         let filter = Filter {
             resource_subscriptions: many,
             ..Filter::default()
         };
         assert!(filter.honoured().is_err());
+    }
+
+    #[test]
+    fn subscriptions_are_bounded_together() {
+        let listeners = Listeners::default();
+        let whom = |id: usize, is_piped: bool, uris: BTreeSet<String>| Whom::Request {
+            id: RequestId::parse(&id.to_string()).unwrap(),
+            filter: Filter {
+                resource_subscriptions: uris,
+                ..Filter::default()
+            },
+            is_piped,
+        };
+        let join = |whom: Whom| {
+            let admitted = listeners.admit(&whom);
+            let subscription = Subscription { whom, until: None };
+            admitted.map(|()| listeners.join(subscription, Arc::new(Heard::default())))
+        };
+        let large = (0..64).map(|id| join(whom(id, false, long_uris().collect())));
+        let first = large.take_while(Result::is_ok).count();
+        assert!((60..64).contains(&first), "{first}");
+        for id in 0..MAX_PIPED {
+            join(whom(id, true, BTreeSet::new())).unwrap();
+            assert!(join(whom(id, true, BTreeSet::new())).is_err());
+        }
+        let one_more = join(whom(MAX_PIPED, true, BTreeSet::new())).unwrap_err();
+        assert_eq!(one_more.message, "at most 128 subscriptions can be open");
+        listeners.cancel_piped(&RequestId::parse("0").unwrap());
+        join(whom(MAX_PIPED, true, BTreeSet::new())).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_that_says_again_that_it_is_ready_hears_once() {
+        let (listeners, heard) = (Listeners::default(), Heard::default());
+        for _ in 0..3 {
+            let subscription = Subscription {
+                whom: Whom::Pipe,
+                until: None,
+            };
+            listeners.join(subscription, Arc::new(heard.clone()));
+        }
+        listeners.tell(&all(), NOW, &|_, _| None);
+        assert_eq!(heard.take().len(), 3);
     }
 }

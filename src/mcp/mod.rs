@@ -6,6 +6,7 @@ mod asks;
 mod calls;
 mod capabilities;
 mod classify;
+mod client_state;
 mod completion;
 mod contact;
 mod dispatch;
@@ -114,12 +115,13 @@ impl Server {
     /// A server of these tools; without `sessions` a handshake begins none. What clients carry from
     /// round to round of a call is signed with `key`.
     pub fn new(tools: Arc<Tools>, sessions: Option<Sessions>, key: SessionKey) -> Self {
+        let asks = Asks::new(tools.guard.limits().max_concurrency / 2);
         Self {
             tools,
             sessions: sessions.map(Arc::new),
             state_key: key,
             in_flight: InFlight::default(),
-            asks: Asks::default(),
+            asks,
             listeners: Arc::default(),
             lists: Lists::default(),
         }
@@ -154,6 +156,7 @@ impl Server {
         if self.listeners.has_session(&session.id) {
             return Err(NoStream::Taken);
         }
+        sessions.with_state(&session.id, |state| state.has_listened = true);
         Ok(Subscription {
             whom: Whom::Session(session.id),
             until: caller.expires(),

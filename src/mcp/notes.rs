@@ -4,10 +4,11 @@
 use serde::Deserialize;
 
 use super::classify::{Transport, check_version};
+use super::client_state::ClientState;
 use super::dispatch::{answered, malformed, read, unknown_session};
 use super::jsonrpc::{Request, RequestId, Response, RpcError, cancelled_id, code, error_text};
 use super::level::Level;
-use super::listeners::{ClientState, Filter, Subscription, Whom};
+use super::listeners::{Filter, Subscription, Whom};
 use super::session_token::Session;
 use super::{CANCELLED, Reply, Server, UnknownSession, Verdict, pipe};
 use crate::tools::CallContext;
@@ -97,14 +98,19 @@ impl Server {
         let honoured = read(request).and_then(|params: Params| params.notifications.honoured());
         let id = RequestId::parse(request.id);
         let id = id.ok_or_else(|| RpcError::new(code::INVALID_REQUEST, "the id cannot be read"));
-        match honoured.and_then(|filter| Ok((filter, id?))) {
+        let whom = honoured.and_then(|filter| {
+            let whom = Whom::Request {
+                id: id?,
+                filter,
+                is_piped: matches!(transport, Transport::Stdio { .. }),
+            };
+            self.listeners.admit(&whom)?;
+            Ok(whom)
+        });
+        match whom {
             Err(error) => answered(error_text(Some(request.id), &error), Verdict::Answered),
-            Ok((filter, id)) => Reply::Stream(Subscription {
-                whom: Whom::Request {
-                    id,
-                    filter,
-                    is_piped: matches!(transport, Transport::Stdio { .. }),
-                },
+            Ok(whom) => Reply::Stream(Subscription {
+                whom,
                 until: context.caller.expires(),
             }),
         }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Server;
 use super::classify::Transport;
+use super::client_state::ClientState;
 use super::in_flight::Flight;
 use super::jsonrpc::{Body, Message, RequestId, RpcError, cancelled_id, code, error_text, parse};
-use super::listeners::ClientState;
 use super::outlet::Outlet;
 use super::{CANCELLED, Reply};
 use crate::tools::{CallContext, Capabilities};

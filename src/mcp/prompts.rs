@@ -47,7 +47,7 @@ impl Server {
             name: &name,
             arguments: &arguments,
         };
-        let reached = self.reach(request, via, bound)?;
+        let reached = self.reach(request, via, bound, context.cancel)?;
         let context = &reached.within(context);
         let rendered =
             self.tools

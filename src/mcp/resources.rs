@@ -71,7 +71,7 @@ impl Server {
             name: &uri,
             arguments: &nothing,
         };
-        let reached = self.reach(request, via, bound)?;
+        let reached = self.reach(request, via, bound, context.cancel)?;
         let context = &reached.within(context);
         let rendered = self
             .tools

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::listeners::ClientState;
+use super::client_state::{ClientState, UriBytes};
 use super::session_token::{self, Session, SessionKey};
 use crate::base::clock::unix_millis;
 use crate::domain::principal::Principal;
 use crate::registry::ended::EndedSessions;
 use crate::tools::Capabilities;
 
-/// Sessions that are counted as in use; more are served, but not counted.
+/// Sessions that are counted as in use; more are served, but those unseen longest not counted.
 const MAX_SEEN: usize = 10_000;
 /// Time between two searches of a full table for sessions that are out of use.
 const SWEEP_PAUSE_MS: u64 = 1000;
@@ -44,13 +44,14 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Table {
     seen: HashMap<String, Seen>,
+    uri_bytes: UriBytes,
     swept_at: u64,
     created: u64,
     expired: u64,
 }
 
 /// A session in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     /// When last, in milliseconds since the Unix epoch.
     at: u64,
@@ -96,7 +97,7 @@ impl Sessions {
         let now = unix_millis(now);
         let session =
             session_token::verify(&self.key, principal, id, now / 1000).ok_or(UnknownSession)?;
-        if self.ended.contains(&session.id) {
+        if self.has_ended(&session.id) {
             return Err(UnknownSession);
         }
         self.lock().see(session.id.clone(), now, self.idle_ms);
@@ -126,9 +127,14 @@ impl Sessions {
         table.seen.get_mut(id).map(|seen| act(&mut seen.state))
     }
 
+    /// Whether a session was ended, by its id.
+    pub(super) fn has_ended(&self, id: &str) -> bool {
+        self.ended.contains(id)
+    }
+
     /// What the state of a session says; `None` where it is no longer kept.
     pub(super) fn peek<T>(&self, id: &str, ask: impl FnOnce(&ClientState) -> T) -> Option<T> {
-        if self.ended.contains(id) {
+        if self.has_ended(id) {
             return None;
         }
         self.with_state(id, |state| ask(state))
@@ -159,8 +165,23 @@ impl Table {
         if self.seen.len() >= MAX_SEEN && now.abs_diff(self.swept_at) >= SWEEP_PAUSE_MS {
             self.sweep(now, idle_ms);
         }
-        if self.seen.len() < MAX_SEEN || self.seen.contains_key(&id) {
-            self.seen.entry(id).or_default().at = now;
+        if self.seen.len() >= MAX_SEEN && !self.seen.contains_key(&id) {
+            self.forget_oldest();
+        }
+        let seen = self.seen.entry(id).or_insert_with(|| Seen {
+            at: now,
+            state: ClientState::among(&self.uri_bytes),
+        });
+        seen.at = now;
+    }
+
+    /// Makes room for one who comes: who is unseen for the longest time goes, and of those that
+    /// set something only when all did.
+    fn forget_oldest(&mut self) {
+        let worth = |(_, seen): &(&String, &Seen)| (!seen.state.is_blank(), seen.at);
+        let oldest = self.seen.iter().min_by_key(worth);
+        if let Some(id) = oldest.map(|(id, _)| id.clone()) {
+            self.seen.remove(&id);
         }
     }
 
@@ -221,10 +242,20 @@ mod tests {
     #[test]
     fn tables_stay_bounded() {
         let (sessions, who) = (sessions(), Principal::local());
-        for _ in 0..=MAX_SEEN {
-            sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(0));
+        let begin = || {
+            let text = sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(0));
+            sessions.find(&text, &who, at(0)).unwrap().id
+        };
+        let set = begin();
+        sessions.with_state(&set, |state| state.subscribe("a:b").unwrap());
+        for _ in 0..MAX_SEEN {
+            begin();
         }
         assert_eq!(count(&sessions, 0), (MAX_SEEN, MAX_SEEN as u64 + 1, 0));
+        // Whoever comes has a place; who set something keeps it.
+        let late = begin();
+        let keeps = |id: &str| sessions.with_state(id, |_| ()).is_some();
+        assert!(keeps(&late) && keeps(&set));
         // A full table makes room for who comes later.
         sessions.begin(&who, "2025-06-18", Capabilities::NONE, at(100));
         assert_eq!(count(&sessions, 100).0, 1);

@@ -33,7 +33,7 @@ use crate::domain::failure::FailureKind;
 use snapshot::Snapshot;
 
 pub use decide::{Change, Moment};
-pub use news::Changes;
+pub use news::{Changes, Touched};
 pub use record::{Key, Record, Stored};
 pub use writes::Writes;
 

@@ -8,6 +8,9 @@ use super::snapshot::{Shelf, Snapshot};
 use crate::domain::resource::Resource;
 use crate::domain::uri_template::UriTemplate;
 
+/// Most changed templates that URIs are compared with; beyond, all URIs count as changed.
+const MAX_TEMPLATES: usize = 16;
+
 /// What a later snapshot has that an earlier one had not, or the other way round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -32,12 +35,34 @@ impl Changes {
         }
     }
 
-    /// Whether the resource of that URI is another.
-    pub fn touch(&self, uri: &str) -> bool {
-        let is_of = |template: &String| {
-            UriTemplate::parse(template).is_ok_and(|it| it.values(uri).is_some())
+    /// Whose resources are others, made ready for many questions.
+    pub fn touched(&self) -> Touched<'_> {
+        let templates = self.updated.iter();
+        let templates = templates.filter_map(|address| UriTemplate::parse(address).ok());
+        let templates: Vec<_> = templates.take(MAX_TEMPLATES + 1).collect();
+        Touched {
+            addresses: &self.updated,
+            templates: (templates.len() <= MAX_TEMPLATES).then_some(templates),
+        }
+    }
+}
+
+/// The URIs whose resources are others.
+#[derive(Debug)]
+pub struct Touched<'a> {
+    addresses: &'a BTreeSet<String>,
+    /// `None` where there are too many to look at for each URI.
+    templates: Option<Vec<UriTemplate<'a>>>,
+}
+
+impl Touched<'_> {
+    /// Whether the resource of that URI is another, or may be one where very much has changed.
+    pub fn has(&self, uri: &str) -> bool {
+        let of_template = |templates: &Vec<UriTemplate<'_>>| {
+            let mut templates = templates.iter();
+            templates.any(|template| template.values(uri).is_some())
         };
-        self.updated.contains(uri) || self.updated.iter().any(is_of)
+        self.addresses.contains(uri) || self.templates.as_ref().is_none_or(of_template)
     }
 }
 
@@ -128,7 +153,18 @@ mod tests {
             updated: BTreeSet::from(["notes://{day}".to_owned(), "a:b".to_owned()]),
             ..Changes::default()
         };
-        assert!(changes.touch("notes://monday") && changes.touch("a:b"));
-        assert!(!changes.touch("notes://a/b") && !changes.touch("a:c"));
+        let touched = changes.touched();
+        assert!(touched.has("notes://monday") && touched.has("a:b"));
+        assert!(!touched.has("notes://a/b") && !touched.has("a:c"));
+    }
+
+    #[test]
+    fn many_changed_templates_touch_everything() {
+        let of = |count: usize| Changes {
+            updated: (0..count).map(|at| format!("n{at}://{{day}}")).collect(),
+            ..Changes::default()
+        };
+        assert!(!of(MAX_TEMPLATES).touched().has("a:c"));
+        assert!(of(MAX_TEMPLATES + 1).touched().has("a:c"));
     }
 }

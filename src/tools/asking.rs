@@ -143,6 +143,8 @@ pub(super) struct Round<'a> {
     cancel: &'a Cancel,
     asker: &'a str,
     questions: Vec<Ask>,
+    /// Questions that were asked beside the call, whatever came of them.
+    asked: usize,
     /// Answers used by the code, and their kinds.
     used: BTreeMap<String, (AskKind, JsonText)>,
 }
@@ -161,6 +163,7 @@ impl<'a> Round<'a> {
             cancel,
             asker,
             questions: Vec::new(),
+            asked: 0,
             used: BTreeMap::new(),
         }
     }
@@ -227,7 +230,7 @@ impl<'a> Round<'a> {
 
     /// Asks the client while the code waits.
     fn ask_beside(&mut self, ask: Ask, question: &Question) -> Result<Answer, String> {
-        if self.used.len() >= MAX_QUESTIONS_AT_ONCE {
+        if self.asked >= MAX_QUESTIONS_AT_ONCE {
             return Err(format!(
                 "one call asks at most {MAX_QUESTIONS_AT_ONCE} questions"
             ));
@@ -237,6 +240,7 @@ impl<'a> Round<'a> {
                 "the question is larger than {MAX_QUESTIONS_BYTES} bytes"
             ));
         }
+        self.asked += 1;
         let given = self.contact.ask(&ask, self.cancel)?;
         let used: usize = self
             .used
@@ -437,6 +441,11 @@ mod tests {
         assert_eq!(told(&mut round, link("1", 0)), DECLINE);
         let full = told(&mut round, link("one more", 0));
         assert_eq!(full, "one call asks at most 64 questions");
+        let mut round = Round::new(&client, &Always("1"), &cancel, "");
+        let unfit = (0..MAX_QUESTIONS_AT_ONCE).map(|_| told(&mut round, link("a", 0)));
+        assert!(unfit.into_iter().all(|why| why.contains("does not fit")));
+        // Who answers nothing that fits is not asked for ever.
+        assert_eq!(told(&mut round, link("a", 0)), full);
         let large = told(
             &mut Round::new(&client, &Always(DECLINE), &cancel, ""),
             link("a", MAX_QUESTIONS_BYTES),

@@ -1,6 +1,8 @@
 //! Clients of handshake revisions that are asked beside their call: on the call's own stream, and
 //! on a pipe.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::stream_calls::{ask, begin, call_in};
@@ -33,6 +35,18 @@ fn answer(server: &Server, session: &str, id: &str, result: Value) -> u16 {
     let body = json!({"jsonrpc": "2.0", "id": id, "result": result});
     let fields = [("Mcp-Session-Id", session)];
     server.connect().post(&fields, &body.to_string()).status
+}
+
+fn call_tool(server: &Server, session: &str, name: &str) -> Events {
+    let body = json!({
+        "jsonrpc": "2.0", "id": "call", "method": "tools/call", "params": { "name": name },
+    });
+    let fields = [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json, text/event-stream"),
+        ("Mcp-Session-Id", session),
+    ];
+    Events::open(server.address, "POST", &fields, &body.to_string())
 }
 
 fn accept(name: &str) -> Value {
@@ -188,21 +202,86 @@ fn the_client_s_time_is_not_the_code_s() {
     });
     server.create(tool);
     let code_of = |events: &mut Events| question(events, "elicitation/create").1;
-    let body = json!({
-        "jsonrpc": "2.0", "id": "call", "method": "tools/call", "params": {"name": "slow.client"},
-    });
-    let fields = [
-        ("Content-Type", "application/json"),
-        ("Accept", "application/json, text/event-stream"),
-        ("Mcp-Session-Id", session.as_str()),
-    ];
-    let mut events = Events::open(server.address, "POST", &fields, &body.to_string());
+    let mut events = call_tool(&server, &session, "slow.client");
     let id = code_of(&mut events);
     // Longer than the code has: what is measured is that it may.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1500));
     answer(&server, &session, &id, accept("Ada"));
     let waited = result(&mut events)["result"].as_u64().unwrap();
     assert!(waited >= 1500, "{waited}");
+}
+
+const ASKS: &str = "const ask = (key) => ctx.elicit(key, { message: 'Who?',
+    requestedSchema: { type: 'object', properties: { name: { type: 'string' } } } });";
+
+#[test]
+fn code_that_asks_for_ever_ends_in_time() {
+    let server = Server::start(&[]);
+    let session = begin(&server, json!({"elicitation": {}}));
+    server.create(json!({
+        "name": "asks.ever", "description": "d", "timeoutMs": 1000,
+        "code": format!("{ASKS} for (let n = 0; ; n++) try {{ await ask('k' + n) }} catch {{}}"),
+    }));
+    let began = Instant::now();
+    let mut events = call_tool(&server, &session, "asks.ever");
+    let mut asked = 0;
+    let ended = loop {
+        let message = events.next().unwrap();
+        if message["id"] == "call" {
+            break message;
+        }
+        asked += 1;
+        let id = message["id"].as_str().unwrap();
+        answer(&server, &session, id, json!({"action": "perhaps"}));
+    };
+    let error = &ended["result"]["structuredContent"]["error"];
+    assert_eq!((asked, &error["kind"]), (64, &json!("timeout")), "{ended}");
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_cancelled_call_that_asked_for_much_asks_no_more() {
+    let server = Server::start(&[]);
+    let session = begin(&server, json!({"elicitation": {}}));
+    let code = format!(
+        "{ASKS} for (;;) await Promise.allSettled(Array.from({{ length: 300 }}, (_, n) => ask('k' + n)))"
+    );
+    let mut events = call_in(&server, &session, &code);
+    question(&mut events, "elicitation/create");
+    let note = json!({
+        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "call"},
+    });
+    let began = Instant::now();
+    let fields = [("Mcp-Session-Id", session.as_str())];
+    server.connect().post(&fields, &note.to_string());
+    events.expect("notifications/cancelled");
+    assert_eq!(result(&mut events)["error"]["kind"], "cancelled");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn half_of_the_places_are_for_calls_whose_clients_need_not_answer() {
+    let server = Server::start(&[("MCP_TOOL_MAX_CONCURRENCY", "2")]);
+    let session = begin(&server, json!({"elicitation": {}}));
+    let mut first = call_in(&server, &session, NAME);
+    let (_, id) = question(&mut first, "elicitation/create");
+    let mut second = call_in(&server, &session, NAME);
+    let error = second.json()["result"]["structuredContent"]["error"].clone();
+    let text = error["message"].as_str().unwrap();
+    assert!(
+        text.contains("too many calls wait for their clients"),
+        "{error}"
+    );
+    answer(&server, &session, &id, accept("Ada"));
+    assert_eq!(result(&mut first)["result"], "Ada");
 }
 
 #[test]

@@ -114,6 +114,17 @@ fn subscriptions_that_ask_too_much_are_refused() {
         let mut refused = try_listen(&server, &json!(1), &filter);
         assert_eq!(refused.json()["error"]["code"], -32602, "{filter}");
     }
+    let meta: Value = serde_json::from_str(&format!("{{{MODERN_META}}}")).unwrap();
+    let params = json!({"notifications": {}, "_meta": meta["_meta"]});
+    let body =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
+    let fields = [
+        ("Accept", "application/json"),
+        ("MCP-Protocol-Version", "2026-07-28"),
+        ("Mcp-Method", "subscriptions/listen"),
+    ];
+    let unheard = server.connect().post(&fields, &body.to_string());
+    assert_eq!((unheard.status, &unheard.json()["id"]), (406, &json!(7)));
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {}});
     let legacy = server.connect().post(&[], &body.to_string());
     assert_eq!(legacy.json()["error"]["code"], -32601);

@@ -37,7 +37,11 @@ fn two_thousand_streams_take_no_threads_and_one_more_is_refused() {
     let mut refused = try_listen(&server, &json!(1), &json!({}));
     assert_eq!(refused.status, 503);
     assert!(refused.header("Retry-After").is_some());
-    assert_eq!(refused.json()["error"]["code"], 503);
+    let refusal = refused.json();
+    assert_eq!(
+        (&refusal["error"]["code"], &refusal["id"]),
+        (&json!(503), &json!(1))
+    );
     // A call that would have something to say is answered all the same.
     let mut call = call_modern(
         &server,
