@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Connections that the kernel may hold until they are accepted; std asks for fewer.
 const BACKLOG: i32 = 1024;
@@ -34,10 +35,17 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Makes the listener fit for the event loop: its connections inherit `TCP_NODELAY`.
-    pub(super) fn open(listen: Listen, token: Token, registry: &Registry) -> io::Result<Self> {
+    /// Makes the listener fit for the event loop: its connections inherit `TCP_NODELAY`, and end
+    /// when what they sent is not acknowledged for `patience` (tcp(7), `TCP_USER_TIMEOUT`).
+    pub(super) fn open(
+        listen: Listen,
+        patience: Duration,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         let socket = socket2::SockRef::from(&listen.listener);
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(Some(patience))?;
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(listen.listener);
@@ -198,4 +206,29 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::NetworkDown
     ) || matches!(error.raw_os_error(), Some(libc::EPROTO | libc::ENOPROTOOPT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener as Listener, TcpStream as Stream};
+
+    #[test]
+    fn who_vanishes_is_noticed_soon() {
+        let poll = mio::Poll::new().unwrap();
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listen = Listen {
+            listener,
+            route: Route::new(|_| 0),
+            spare_connections: 0,
+        };
+        let patience = Duration::from_secs(31);
+        let door = Door::open(listen, patience, Token(0), poll.registry()).unwrap();
+        let _caller = Stream::connect(address).unwrap();
+        let (accepted, _) = door.listener.accept().unwrap();
+        let socket = socket2::SockRef::from(&accepted);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(patience));
+        assert!(socket.tcp_nodelay().unwrap());
+    }
 }

@@ -91,8 +91,8 @@ impl EventLoop {
         let mut doors = Vec::new();
         for listen in listeners {
             let token = Token(FIRST_DOOR + doors.len());
-            let door = Door::open(listen, token, poll.registry()).map_err(GateError::System)?;
-            doors.push(door);
+            let door = Door::open(listen, limits.unacknowledged(), token, poll.registry());
+            doors.push(door.map_err(GateError::System)?);
         }
         let (mut tables, mut backends) = (Vec::new(), Vec::new());
         for (index, lane) in lanes.iter().enumerate() {

@@ -11,6 +11,9 @@ pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Most header fields of a request or of a private server's answer; a request with more: 431.
 pub const MAX_HEADERS: usize = 64;
 
+/// After this, a peer that acknowledges nothing has vanished.
+const VANISHED: Duration = Duration::from_secs(30);
+
 /// What clients may take. The timeouts are absolute: a byte now and then does not extend them.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -24,7 +27,7 @@ pub struct Limits {
     /// whoever holds most has to go: an unfinished request is answered 503, a slow reader is cut
     /// off.
     pub buffer_bytes: usize,
-    /// Open event streams; beyond: none is opened.
+    /// Open event streams; beyond these, or three quarters of `max_connections`: none is opened.
     pub max_streams: usize,
     /// Requests of one lane that may wait for a private server; beyond: 503 with `Retry-After`.
     pub queue_length: usize,
@@ -60,6 +63,18 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long what was sent may be unacknowledged: longer than a slow reader is given, whose
+    /// full window counts too.
+    pub(super) fn unacknowledged(&self) -> Duration {
+        self.write_timeout.max(VANISHED)
+    }
+
+    /// Open event streams: they leave connections to those who want none.
+    pub(super) fn open_streams(&self) -> usize {
+        let share = self.max_connections.saturating_mul(3) / 4;
+        self.max_streams.min(share.max(1))
+    }
+
     /// How long a connection may be in `phase`.
     pub(super) fn timeout(&self, phase: Phase) -> Duration {
         match phase {

@@ -195,7 +195,7 @@ pub fn start(
     let counters = Arc::new(Counters::new(lanes.len()));
     let (commands, received) = mpsc::channel();
     let (ready, warmed) = mpsc::channel();
-    let (max_streams, buffer_bytes) = (limits.max_streams, limits.buffer_bytes);
+    let (max_streams, buffer_bytes) = (limits.open_streams(), limits.buffer_bytes);
     let (event_loop, waker) = EventLoop::new(
         limits,
         listeners,

@@ -30,7 +30,10 @@ pub struct TooManyStreams;
 
 impl fmt::Display for TooManyStreams {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("too many event streams are open (MCP_HTTP_MAX_STREAMS)")
+        formatter.write_str(
+            "too many event streams are open (MCP_HTTP_MAX_STREAMS, \
+             MCP_HTTP_MAX_CONNECTIONS)",
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use super::answer::Ends;
 use super::connection::State;
 use super::event_loop::{EventLoop, Stage};
+use super::inbox::Inbox;
 use super::stream::{Step, Stream};
 use mio::Token;
 use std::io::Write as _;
@@ -63,10 +64,14 @@ impl EventLoop {
         let mut clients = self.clients.iter_mut();
         let found = clients.find(|(_, client)| client.is_awaiting(stream.request));
         let Some((&token, client)) = found else {
-            return stream.client_gone();
+            stream.client_gone();
+            return (self.on_hang_up)(stream.request);
         };
         let is_chunked = client.asked.as_ref().is_none_or(|asked| !asked.is_http_10);
-        if is_draining || !is_chunked {
+        // A request that came behind this one would be held as long as the stream is open.
+        let is_followed = client.inbox.held_bytes() > 0;
+        client.inbox = Inbox::default();
+        if is_draining || !is_chunked || is_followed {
             client.ends = Ends::Connection;
         }
         stream.begin(token);

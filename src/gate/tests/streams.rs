@@ -64,6 +64,37 @@ fn who_knows_no_chunks_gets_the_end_of_the_connection() {
 }
 
 #[test]
+fn what_comes_behind_a_stream_s_request_is_not_held() {
+    let house = House::new(Limits::default(), 1);
+    let mut caller = house.connect();
+    let behind = format!(
+        "{HOLD}POST /echo HTTP/1.1\r\nHost: h\r\n{}",
+        "x".repeat(4000)
+    );
+    let writer = house.stream(&mut caller, &behind);
+    let head = caller.answer_to_head();
+    assert_eq!(head.header("Connection"), Some("close"));
+    assert_eq!(house.counters().buffered_bytes.load(Ordering::SeqCst), 0);
+    writer.send("1");
+    drop(writer);
+    assert_eq!(caller.chunks(), b"data: 1\n\n");
+    caller.assert_closed_gently();
+}
+
+#[test]
+fn streams_leave_connections_to_others() {
+    let limits = Limits {
+        max_connections: 2,
+        ..Limits::default()
+    };
+    let house = House::new(limits, 2);
+    let mut caller = house.connect();
+    let _writer = house.stream(&mut caller, HOLD);
+    assert!(matches!(house.open(u64::MAX), Err(TooManyStreams)));
+    house.assert_alive();
+}
+
+#[test]
 fn a_client_that_goes_is_told_of_and_frees_its_place() {
     let limits = Limits {
         max_streams: 1,
@@ -84,6 +115,7 @@ fn a_client_that_goes_is_told_of_and_frees_its_place() {
     // What answers no request there is has nobody to speak to.
     let nobody = house.open(u64::MAX).unwrap();
     await_that("its end", || !nobody.is_open());
+    assert_eq!(house.hang_ups.recv_timeout(PATIENCE), Ok(u64::MAX));
     house.turnstile.open();
     house.assert_alive();
 }
