@@ -207,13 +207,13 @@ fn get(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Caller
         Ok(headers) => headers,
         Err(refusal) => return refusal,
     };
-    if headers.is_modern() {
+    let id = headers.session_id.as_deref();
+    if headers.is_modern() || id.is_none() {
         return not_taken();
     }
     if !accepts_stream(request) {
         return Answer::error(406, NOT_ACCEPTABLE);
     }
-    let id = headers.session_id.as_deref();
     match shared.services.mcp.session_stream(id, caller) {
         Ok(subscription) => listen(shared, request, request_id, subscription),
         Err(NoStream::NoSession) => not_taken(),
