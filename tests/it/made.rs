@@ -243,6 +243,11 @@ fn prompts_that_are_wrong_are_refused_with_the_mend() {
         json!({ "name": "abc", "messages": [], "arguments": twice }),
         "arguments[1].name must not be there twice",
     );
+    let unknown = json!([{ "name": "a", "kind": "person" }]);
+    check(
+        json!({ "name": "abc", "messages": [], "arguments": unknown }),
+        "$.prompt.arguments[0]",
+    );
     check(
         json!({ "name": "tool.call.checklist", "messages": [] }),
         "\"tool-call-checklist\" is a prompt of the server's own",
