@@ -204,13 +204,13 @@ fn get(shared: &Shared, request: &Request<'_>, request_id: &str, caller: &Caller
         Ok(headers) => headers,
         Err(refusal) => return refusal,
     };
-    if headers.is_modern() {
+    let id = headers.session_id.as_deref();
+    if headers.is_modern() || id.is_none() {
         return not_taken();
     }
     if !accepts_stream(request) {
         return not_acceptable();
     }
-    let id = headers.session_id.as_deref();
     match shared.services.mcp.session_stream(id, caller) {
         Ok(subscription) => listen(shared, request, request_id, subscription),
         Err(NoStream::NoSession) => not_taken(),

@@ -34,6 +34,18 @@ fn checkout(folder: &Folder) -> String {
     format!("{own}:{}", std::env::var("PATH").unwrap())
 }
 
+/// What a schema may have that a backup knows nothing of, and that needs what the backup has.
+const OF_A_LATER_VERSION: &str = "CREATE TABLE dynamic_mcp.later (); \
+    CREATE TRIGGER later AFTER INSERT ON dynamic_mcp.later \
+    EXECUTE FUNCTION dynamic_mcp.dynamic_tools_changed()";
+
+fn run_sql(cluster: &Cluster, sql: &str) {
+    let psql = Command::new("psql")
+        .args([cluster.url().as_str(), "--quiet", "--command", sql])
+        .output();
+    succeeded(sql, &psql.unwrap());
+}
+
 #[test]
 fn every_block_of_commands_works() {
     let (cluster, folder) = (Cluster::own(&[]), Folder::new());
@@ -60,8 +72,16 @@ fn every_block_of_commands_works() {
             .env("DATABASE_URL", cluster.url())
             .env("AUDIT_DIR", &audit)
             .env("MCP_PORT", port.to_string());
+        if block.contains("DROP SCHEMA") {
+            run_sql(&cluster, OF_A_LATER_VERSION);
+        }
         let output = command.output().unwrap();
         succeeded(block, &output);
+        if block.contains("DROP SCHEMA") {
+            // It is not there any more.
+            run_sql(&cluster, "CREATE TABLE dynamic_mcp.later ()");
+            run_sql(&cluster, "DROP TABLE dynamic_mcp.later");
+        }
         // The tables are there from then on.
         if block.contains("dynamic-mcp migrate") {
             let served = server.insert(Server::start_in(&folder, &settings));
