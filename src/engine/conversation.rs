@@ -171,8 +171,9 @@ impl Conversation<'_> {
         let duration = began.elapsed();
         let outcome = outcome.map_err(|mut failure| {
             self.hear_out();
-            // Code that heard of the cancellation and stopped did as it was told.
-            if self.aborted && failure.kind == FailureKind::Threw {
+            // Code that heard of the cancellation and stopped did as it was told; where it listens no
+            // more, the time that runs out is that of its grace.
+            if self.aborted && matches!(failure.kind, FailureKind::Threw | FailureKind::Timeout) {
                 failure = cancelled();
             }
             // Replacing broken UTF-8 makes text longer.
@@ -366,9 +367,6 @@ impl Conversation<'_> {
     }
 
     fn overdue(&self) -> Failure {
-        if self.aborted {
-            return cancelled();
-        }
         let limit = self.timeout.as_millis();
         let message = format!("the code did not finish within timeoutMs ({limit} ms)");
         Failure::new(FailureKind::Timeout, message)
