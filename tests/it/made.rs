@@ -223,11 +223,11 @@ fn prompts_that_are_wrong_are_refused_with_the_mend() {
     let user = json!([{ "role": "user", "content": "hello" }]);
     check(
         json!({ "name": "abc" }),
-        "messages must be there or else one of the others",
+        "messages needs a decision: give exactly one of messages, code",
     );
     check(
         json!({ "name": "abc", "messages": user, "code": "return 1" }),
-        "messages must be there or else one of the others",
+        "messages needs a decision: give exactly one of messages, code",
     );
     check(json!({ "name": "ab", "messages": [] }), "$.prompt.name");
     check(
@@ -361,7 +361,7 @@ fn resources_and_templates_are_read_in_both_eras() {
     );
     check(
         json!({ "name": "abc", "uri": "a:b" }),
-        "text must be there or else one of the others",
+        "text needs a decision: give exactly one of text, blob, code",
     );
     check(
         json!({ "name": "abc", "text": "" }),
