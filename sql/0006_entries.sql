@@ -1,8 +1,8 @@
 -- The prompts and resources that are made at run time, beside the tools: one row each, whose
 -- definition is a JSON object. It is text, not jsonb: what an author wrote stays as it was written.
 --
--- Whoever may read or write the tools may do so here. Where the roles of 0001_tools.sql are given
--- after this:
+-- Whoever may read or write the tools may do so here, the owner of their table among them: another
+-- role may be the one that migrates. Where the roles of 0001_tools.sql are given after this:
 --
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON dynamic_mcp.dynamic_entries TO dynamic_mcp_server;
 
@@ -27,8 +27,9 @@ BEGIN
     FOR granted IN
         SELECT one.privilege_type AS privilege,
                CASE one.grantee WHEN 0 THEN 'PUBLIC' ELSE one.grantee::regrole::text END AS role
-        FROM pg_class AS tools, aclexplode(tools.relacl) AS one
-        WHERE tools.oid = 'dynamic_tools'::regclass AND one.grantee <> tools.relowner
+        FROM pg_class AS tools,
+             aclexplode(coalesce(tools.relacl, acldefault('r', tools.relowner))) AS one
+        WHERE tools.oid = 'dynamic_tools'::regclass
           AND one.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
     LOOP
         EXECUTE format('GRANT %s ON dynamic_entries TO %s', granted.privilege, granted.role);

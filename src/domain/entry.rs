@@ -67,6 +67,9 @@ pub trait Authored: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwne
     /// What it comes to: its code, or what stands there as it is.
     fn body(&self) -> &str;
 
+    /// What it takes of a registry's room, in bytes ([`bytes_of`]).
+    fn bytes(&self) -> usize;
+
     /// What else no two entries of the kind may share, beside their names.
     fn address(&self) -> Option<String> {
         None
@@ -94,6 +97,18 @@ pub trait Authored: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwne
     fn check_sizes(&self) -> Result<(), Vec<InvalidField>> {
         limits::none(self.broken(MAX_TIMEOUT_MS, MAX_DEPENDENCIES))
     }
+}
+
+/// What texts take in memory, nearly: their bytes, and what points to each.
+pub(super) fn bytes_of<'a>(texts: impl IntoIterator<Item = Option<&'a str>>) -> usize {
+    let texts = texts.into_iter().flatten();
+    texts.map(|text| text.len() + size_of::<String>()).sum()
+}
+
+/// What a list of packages takes.
+pub(super) fn bytes_of_dependencies(dependencies: &[Dependency]) -> usize {
+    let texts = dependencies.iter();
+    bytes_of(texts.flat_map(|one| [Some(one.name.as_str()), Some(one.version.as_str())]))
 }
 
 /// Something made at run time, as it is stored.

@@ -37,10 +37,7 @@ pub(super) fn check_body(broken: &mut Vec<InvalidField>, given: &[(&str, bool)])
     if given.iter().filter(|(_, is_there)| *is_there).count() != 1 {
         let names: Vec<_> = given.iter().map(|(name, _)| *name).collect();
         let first = names.first().copied().unwrap_or_default();
-        let rule = format!(
-            "must be there or else one of the others of: {}",
-            names.join(", ")
-        );
+        let rule = format!("needs a decision: give exactly one of {}", names.join(", "));
         broken.push(invalid(first, rule));
     }
 }

@@ -1,10 +1,14 @@
 //! A dynamic prompt: its messages, or the code that makes them, and its arguments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::entry::{Authored, Dependency, Entry, InvalidField, Kind};
+use super::entry::{
+    Authored, Dependency, Entry, InvalidField, Kind, bytes_of, bytes_of_dependencies,
+};
 use super::json::JsonText;
 use super::limits::{
     self, MAX_BODY_BYTES, MAX_CHOICE_CHARS, MAX_CHOICES, check_body, check_chars, invalid,
@@ -16,8 +20,7 @@ use super::tool::{DEFAULT_TIMEOUT_MS, MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS};
 pub const MAX_ARGUMENTS: usize = 64;
 
 /// An argument of a prompt (MCP 2026-07-28, `PromptArgument`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PromptArgument {
     /// 1 to 64 letters, digits, `_`, `.`, `-`; unique in its prompt.
     pub name: String,
@@ -33,6 +36,21 @@ pub struct PromptArgument {
     /// Values that clients may offer while it is typed; others are taken as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complete: Vec<String>,
+    /// Of a newer version, kept as they are; authors can give none.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+impl PromptArgument {
+    fn bytes(&self) -> usize {
+        let words = [
+            Some(self.name.as_str()),
+            self.title.as_deref(),
+            self.description.as_deref(),
+        ];
+        let choices = self.complete.iter().map(|choice| Some(choice.as_str()));
+        bytes_of(words.into_iter().chain(choices))
+    }
 }
 
 /// Everything an author decides about a prompt. There are either messages or code.
@@ -129,6 +147,18 @@ impl Authored for PromptDefinition {
         let messages = self.messages.as_ref().map(JsonText::text);
         self.code.as_deref().or(messages).unwrap_or_default()
     }
+
+    fn bytes(&self) -> usize {
+        let texts = [
+            self.title.as_deref(),
+            self.description.as_deref(),
+            self.messages.as_ref().map(JsonText::text),
+            self.code.as_deref(),
+            self.image.as_deref(),
+        ];
+        let arguments = self.arguments.iter().map(PromptArgument::bytes);
+        bytes_of(texts) + bytes_of_dependencies(&self.dependencies) + arguments.sum::<usize>()
+    }
 }
 
 /// Checks what is shown of a thing below `path`.
@@ -197,10 +227,7 @@ mod tests {
         fn argument(name: &str) -> PromptArgument {
             PromptArgument {
                 name: name.to_owned(),
-                title: None,
-                description: None,
-                required: false,
-                complete: Vec::new(),
+                ..PromptArgument::default()
             }
         }
         check(|_| (), &[]);

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Authored, Dependency, Entry, InvalidField, Kind};
+use super::entry::{
+    Authored, Dependency, Entry, InvalidField, Kind, bytes_of, bytes_of_dependencies,
+};
 use super::limits::{self, MAX_BODY_BYTES, check_body, invalid};
 use super::program::Program;
 use super::prompt::{check_choices, check_words};
 use super::tool::DEFAULT_TIMEOUT_MS;
-use super::uri_template::{UriTemplate, check_uri};
+use super::uri_template::{UriTemplate, check_uri, shape};
 use crate::base::text::decode_base64;
 
 /// The scheme of the server's own resources.
@@ -170,12 +172,28 @@ impl Authored for ResourceDefinition {
         self.code.as_deref().or(content).unwrap_or_default()
     }
 
+    fn bytes(&self) -> usize {
+        let texts = [
+            self.uri.as_deref(),
+            self.uri_template.as_deref(),
+            self.title.as_deref(),
+            self.description.as_deref(),
+            self.mime_type.as_deref(),
+            self.text.as_deref(),
+            self.blob.as_deref(),
+            self.code.as_deref(),
+            self.image.as_deref(),
+        ];
+        let choices = self.complete.iter().flat_map(|(name, choices)| {
+            let choices = choices.iter().map(|choice| Some(choice.as_str()));
+            choices.chain([Some(name.as_str())])
+        });
+        bytes_of(texts.into_iter().chain(choices)) + bytes_of_dependencies(&self.dependencies)
+    }
+
     fn address(&self) -> Option<String> {
-        let template = self.uri_template.as_deref().map(UriTemplate::parse);
-        match template {
-            Some(Ok(template)) => Some(template.shape()),
-            _ => self.uri.clone(),
-        }
+        let template = self.uri_template.as_deref().map(shape);
+        template.or_else(|| self.uri.clone())
     }
 }
 

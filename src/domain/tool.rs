@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::asking::ClientCapability;
-use super::entry::{Authored, Dependency, Entry, InvalidField, Kind};
+use super::entry::{
+    Authored, Dependency, Entry, InvalidField, Kind, bytes_of, bytes_of_dependencies,
+};
 use super::json::JsonText;
 use super::limits::{check_chars, check_object, check_program_sizes};
 use super::program::Program;
@@ -93,6 +95,19 @@ impl Authored for Definition {
 
     fn body(&self) -> &str {
         &self.code
+    }
+
+    fn bytes(&self) -> usize {
+        let texts = [
+            Some(self.description.as_str()),
+            Some(&self.code),
+            self.title.as_deref(),
+            self.image.as_deref(),
+            self.input_schema.as_ref().map(JsonText::text),
+            self.output_schema.as_ref().map(JsonText::text),
+            self.annotations.as_ref().map(JsonText::text),
+        ];
+        bytes_of(texts) + bytes_of_dependencies(&self.dependencies)
     }
 }
 

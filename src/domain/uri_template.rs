@@ -3,6 +3,8 @@
 //! `{+name}`, which may have any. Between two expressions there is text, and an expression ends
 //! where that text begins for the first time; the last one goes up to the end.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 /// Longest URI or template, in bytes.
 pub const MAX_URI_BYTES: usize = 2048;
 /// Most expressions of one template.
@@ -10,10 +12,13 @@ const MAX_VARIABLES: usize = 16;
 /// Longest name of a variable, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-const URI_RULE: &str = "must be an absolute URI of 3 to 2048 visible ASCII characters, such as \
-     notes://today; others are percent-encoded";
+const URI_RULE: &str = "must be an absolute URI of 3 to 2048 visible ASCII characters, its scheme \
+     in lower case, such as notes://today; others are percent-encoded";
+const AUTHORITY_RULE: &str = "must have a host, and a port of 0 to 65535 or none, between // and \
+     the next / where clients read it as a URL: write notes:///x:y for what is no host";
 const TEMPLATE_RULE: &str = "must be an absolute URI of 3 to 2048 visible ASCII characters with \
-     at least one {name} in it and none in its scheme, such as notes://{day}";
+     at least one {name} in it and none in its scheme, which is in lower case, such as \
+     notes://{day}";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part<'a> {
@@ -35,21 +40,73 @@ pub struct UriTemplate<'a>(Vec<Part<'a>>);
 /// The rule it breaks.
 pub fn check_uri(uri: &str) -> Result<(), String> {
     let is_good = is_sized(uri) && has_scheme(uri) && uri.bytes().all(is_of_uris);
-    is_good.then_some(()).ok_or_else(|| URI_RULE.to_owned())
+    if !is_good {
+        return Err(URI_RULE.to_owned());
+    }
+    let is_url = uri.split_once(':').is_some_and(is_url);
+    is_url
+        .then_some(())
+        .ok_or_else(|| AUTHORITY_RULE.to_owned())
+}
+
+/// Whether readers of URLs (WHATWG, URL Standard, section 4.4) take it: clients drop a whole list
+/// for one URI that theirs does not.
+fn is_url((scheme, rest): (&str, &str)) -> bool {
+    let needs_host = ["http", "https", "ws", "wss", "ftp"].contains(&scheme);
+    let Some(rest) = rest.strip_prefix("//") else {
+        return !needs_host;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (user, at) = match authority.rsplit_once('@') {
+        Some((_, at)) => (true, at),
+        None => (false, authority),
+    };
+    // The colons of an IPv6 address stand in brackets.
+    let behind = at.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match at.get(behind..).and_then(|rest| rest.find(':')) {
+        Some(colon) => at.split_at(behind + colon),
+        None => (at, ""),
+    };
+    let digits = port.strip_prefix(':').unwrap_or_default();
+    let is_port = digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.is_empty() || digits.parse::<u16>().is_ok());
+    if host.is_empty() {
+        return !needs_host && !user && port.is_empty();
+    }
+    is_port
+        && is_host(host, needs_host || scheme == "file")
+        && (scheme != "file" || port.is_empty())
+}
+
+/// In URLs of the known schemes a host is a domain or an address; in others it is any text.
+fn is_host(host: &str, is_domain: bool) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').map(str::parse::<Ipv6Addr>);
+        return matches!(address, Some(Ok(_)));
+    }
+    let last = host
+        .trim_end_matches('.')
+        .rsplit('.')
+        .next()
+        .unwrap_or_default();
+    let is_number = last.starts_with("0x")
+        || !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    !host.contains(['[', ']', '@'])
+        && (!is_domain || !host.contains('%') && (!is_number || host.parse::<Ipv4Addr>().is_ok()))
 }
 
 fn is_sized(uri: &str) -> bool {
     (3..=MAX_URI_BYTES).contains(&uri.len())
 }
 
-/// RFC 3986 §3.1, and something behind the colon.
+/// RFC 3986 §3.1 in lower case, as readers of URLs make it, and something behind the colon.
 fn has_scheme(uri: &str) -> bool {
     uri.split_once(':').is_some_and(|(scheme, rest)| {
         let mut bytes = scheme.bytes();
-        bytes
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic())
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+            && bytes.all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
+            })
             && !rest.is_empty()
     })
 }
@@ -132,21 +189,6 @@ impl<'a> UriTemplate<'a> {
         texts.sum()
     }
 
-    /// The same for all templates that the same URIs are of, whatever their variables' names.
-    pub fn shape(&self) -> String {
-        let parts = self.0.iter().map(|part| match part {
-            Part::Text(text) => *text,
-            Part::Variable { takes_all, .. } => {
-                if *takes_all {
-                    "{+}"
-                } else {
-                    "{}"
-                }
-            }
-        });
-        parts.collect()
-    }
-
     /// Values of its variables, decoded, where `uri` is of this template; none of them is empty.
     pub fn values(&self, uri: &str) -> Option<Vec<(&'a str, String)>> {
         let (mut values, mut rest) = (Vec::new(), uri);
@@ -179,6 +221,22 @@ impl<'a> UriTemplate<'a> {
         }
         rest.is_empty().then_some(values)
     }
+}
+
+/// The same for all templates that the same URIs are of, whatever their variables' names. The text
+/// is one that parses: it is not taken apart again.
+pub fn shape(template: &str) -> String {
+    let mut shape = String::with_capacity(template.len());
+    for (at, part) in template.split('{').enumerate() {
+        if at == 0 {
+            shape.push_str(part);
+        } else if let Some((expression, text)) = part.split_once('}') {
+            let takes_all = expression.starts_with('+');
+            shape.push_str(if takes_all { "{+}" } else { "{}" });
+            shape.push_str(text);
+        }
+    }
+    shape
 }
 
 fn variable(expression: &str) -> Result<Part<'_>, String> {
@@ -285,7 +343,7 @@ mod tests {
 
     #[test]
     fn templates_of_the_same_uris_have_one_shape() {
-        let shape = |text: &str| UriTemplate::parse(text).unwrap().shape();
+        assert_eq!(shape("a://{x}/{+y}/z"), "a://{}/{+}/z");
         assert_eq!(shape("a://{x}/{+y}"), shape("a://{one}/{+two}"));
         assert_ne!(shape("a://{x}"), shape("a://{+x}"));
     }
@@ -298,14 +356,48 @@ mod tests {
             "urn:isbn:1",
             "test://x/%C3%A9?a=b#c",
             "a+b-c.d:x",
+            "notes:///x:y",
+            "db://table:8080/1",
+            "db://table:/1",
+            "db://me@table/1",
+            "db://1.2.3/%41",
+            "db://[::1]:80/",
+            "file:///x",
+            "https://example.com:65535?a:b@c",
+            "http://[::1]",
+            "http://127.0.0.1:80/",
+            "http://2.example/",
         ] {
             assert!(check_uri(good).is_ok(), "{good}");
         }
         let long = format!("a:{}", "b".repeat(MAX_URI_BYTES));
         for bad in [
-            "", "a:", ":b", "1a:b", "/a/b", "a b:c", "a:b c", "a:é", "a:{b}", "a:\n", &long,
+            "", "a:", ":b", "1a:b", "/a/b", "a b:c", "a:b c", "a:é", "a:{b}", "a:\n", "A:b",
+            "aB:c", &long,
         ] {
-            assert!(check_uri(bad).is_err(), "{bad}");
+            assert_eq!(check_uri(bad), Err(URI_RULE.to_owned()), "{bad}");
+        }
+        // The reader of URLs that clients of the Python SDK have refuses these, and with one the
+        // whole list.
+        for bad in [
+            "db://table:users/1",
+            "db://table:-1",
+            "db://table:65536",
+            "db://:80/",
+            "db://me@/x",
+            "db://a[b]/x",
+            "db://[table]/x",
+            "https://",
+            "https:example.com",
+            "http://a:99999/",
+            "http:///x",
+            "http://?a",
+            "http://1.2.3.256/",
+            "http://a%20b/",
+            "ws://me@:80/",
+            "file://host:80/x",
+        ] {
+            assert_eq!(check_uri(bad), Err(AUTHORITY_RULE.to_owned()), "{bad}");
         }
     }
 }

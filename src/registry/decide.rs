@@ -1,16 +1,22 @@
 //! What a write makes of the entries there are: pure decisions, the same for every backend and
 //! every kind. No I/O.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::{Record, Stored};
 use super::snapshot::Snapshot;
 use super::{Imported, OnCollision, StoreError};
-use crate::domain::entry::{Entry, EntryName, InvalidField, Kind};
-use crate::domain::resource::ResourceDefinition;
+use crate::domain::entry::{Authored as _, Entry, EntryName, InvalidField, Kind};
+use crate::domain::resource::{Resource, ResourceDefinition};
 
 /// The highest revision: the last whole number that every JSON reader keeps exact (2^53 − 1).
 pub(super) const MAX_REVISION: u64 = (1 << 53) - 1;
+/// Most that all entries together may come to, in bytes ([`Authored::bytes`]): every server of a
+/// registry holds it in memory.
+///
+/// [`Authored::bytes`]: crate::domain::entry::Authored::bytes
+const MAX_BYTES: usize = 64 << 20;
 
 /// What a write does.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +74,7 @@ pub(super) fn decide_create<D: Stored>(
         return Err(StoreError::Full { kind, limit });
     }
     check(snapshot, &name, &definition)?;
+    check_room(snapshot, 0, definition.bytes())?;
     Ok(Arc::new(Entry {
         name,
         definition,
@@ -108,24 +115,42 @@ pub(super) fn decide_update<D: Stored>(
     moment: &Moment,
 ) -> Result<Arc<Entry<D>>, StoreError> {
     let stored = decide_delete::<D>(snapshot, name, expected_revision)?;
-    if stored.revision >= MAX_REVISION {
-        let kind = D::KIND;
-        return Err(StoreError::Invalid(vec![InvalidField {
-            path: "revision".to_owned(),
-            rule: format!(
-                "must not go beyond {MAX_REVISION}: delete the {kind} and create it anew"
-            ),
-        }]));
-    }
+    check_revision(&stored)?;
     let definition = change(&stored)?;
     check(snapshot, name, &definition)?;
-    Ok(Arc::new(Entry {
+    check_room(snapshot, stored.definition.bytes(), definition.bytes())?;
+    Ok(next(&stored, definition, moment))
+}
+
+fn next<D: Stored>(stored: &Entry<D>, definition: D, moment: &Moment) -> Arc<Entry<D>> {
+    Arc::new(Entry {
         name: stored.name.clone(),
         definition,
         created_at: stored.created_at.clone(),
         updated_at: moment.now.clone(),
         revision: stored.revision + 1,
-    }))
+    })
+}
+
+fn check_revision<D: Stored>(stored: &Entry<D>) -> Result<(), StoreError> {
+    if stored.revision < MAX_REVISION {
+        return Ok(());
+    }
+    let kind = D::KIND;
+    Err(StoreError::Invalid(vec![InvalidField {
+        path: "revision".to_owned(),
+        rule: format!("must not go beyond {MAX_REVISION}: delete the {kind} and create it anew"),
+    }]))
+}
+
+/// Whether there is room for `more` bytes in the place of `less`. What takes no more than before
+/// always has it: a registry may be of a version that knew no limit.
+fn check_room(snapshot: &Snapshot, less: usize, more: usize) -> Result<(), StoreError> {
+    if more > less && snapshot.bytes() - less + more > MAX_BYTES {
+        let limit = MAX_BYTES >> 20;
+        return Err(StoreError::TooLarge { limit });
+    }
+    Ok(())
 }
 
 /// The stored record, if it may be removed or replaced.
@@ -164,13 +189,13 @@ pub(super) fn decide_import(
         match snapshot.record(&record.key()) {
             None => {
                 imported.added += 1;
-                change.put.push(record.clone());
+                change.put.push(taken_in(snapshot, record, moment)?);
             }
             Some(stored) if stored.defines_the_same(record) => imported.unchanged += 1,
             Some(_) if on_collision == OnCollision::Refuse => collisions.push(record.key()),
             Some(_) => {
                 imported.replaced += 1;
-                change.put.push(replaced(snapshot, record, moment)?);
+                change.put.push(taken_in(snapshot, record, moment)?);
             }
         }
     }
@@ -188,26 +213,47 @@ pub(super) fn decide_import(
             return Err(StoreError::Full { kind, limit });
         }
     }
-    for resource in change.put.iter().filter_map(ResourceDefinition::of) {
-        check(&after, &resource.name, &resource.definition)?;
-    }
+    check_addresses(&after, &change)?;
+    check_room(snapshot, snapshot.bytes(), after.bytes())?;
     Ok((change, imported))
 }
 
-/// The next record of an entry that is there, with an imported definition.
-fn replaced(snapshot: &Snapshot, record: &Record, moment: &Moment) -> Result<Record, StoreError> {
-    fn next<D: Stored>(
+/// Whether no resource of `after` has the address of one that `change` put there.
+fn check_addresses(after: &Snapshot, change: &Change) -> Result<(), StoreError> {
+    let put = change.put.iter().filter_map(ResourceDefinition::of);
+    let put: BTreeMap<_, _> = put.map(|entry| (&entry.name, entry)).collect();
+    let kept = after.resources().iter();
+    let kept = kept.filter(|entry| !put.contains_key(&entry.name));
+    let address = |entry: &Arc<Resource>| entry.definition.address();
+    let mut taken: BTreeMap<_, _> = kept.map(|entry| (address(entry), &entry.name)).collect();
+    for (name, entry) in &put {
+        if let Some(by) = taken.insert(address(entry), name) {
+            return Err(StoreError::AddressTaken { by: by.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// An imported record as it is, or the next one of the entry that is there. Its address is not
+/// looked at: what else comes with it may have it now.
+fn taken_in(snapshot: &Snapshot, record: &Record, moment: &Moment) -> Result<Record, StoreError> {
+    fn of<D: Stored>(
         snapshot: &Snapshot,
-        entry: &Entry<D>,
+        entry: &Arc<Entry<D>>,
         moment: &Moment,
     ) -> Result<Record, StoreError> {
-        let imported = &mut |_: &Entry<D>| Ok(entry.definition.clone());
-        decide_update(snapshot, &entry.name, None, imported, moment).map(D::record)
+        let definition = &entry.definition;
+        definition.check_sizes().map_err(StoreError::Invalid)?;
+        let Some(stored) = snapshot.shelf::<D>().get(entry.name.as_str()) else {
+            return Ok(D::record(Arc::clone(entry)));
+        };
+        check_revision(stored)?;
+        Ok(D::record(next(stored, definition.clone(), moment)))
     }
     match record {
-        Record::Tool(entry) => next(snapshot, entry, moment),
-        Record::Prompt(entry) => next(snapshot, entry, moment),
-        Record::Resource(entry) => next(snapshot, entry, moment),
+        Record::Tool(entry) => of(snapshot, entry, moment),
+        Record::Prompt(entry) => of(snapshot, entry, moment),
+        Record::Resource(entry) => of(snapshot, entry, moment),
     }
 }
 
@@ -286,6 +332,82 @@ mod tests {
             taken.err(),
             Some(StoreError::AddressTaken { by: name("one") })
         );
+    }
+
+    #[test]
+    fn an_import_may_swap_addresses() {
+        let records = |pairs: [(&str, &str); 2]| {
+            pairs.map(|(name, address)| Record::Resource(resource(name, address)))
+        };
+        let snapshot = Snapshot::of(&records([("one", "a://x"), ("two", "a://{x}/y")]));
+        let moment = Moment {
+            now: String::new(),
+            max_entries: 9,
+        };
+        let import = |pairs| {
+            let incoming = records(pairs);
+            decide_import(&snapshot, &incoming, OnCollision::Replace, &moment)
+        };
+        let (change, counts) = import([("one", "a://{z}/y"), ("two", "a://x")]).unwrap();
+        assert_eq!((change.put.len(), counts.replaced), (2, 2));
+        // In one file twice, and of one that stays.
+        let taken = |pairs| import(pairs).unwrap_err();
+        let by = |by: &str| StoreError::AddressTaken { by: name(by) };
+        assert_eq!(taken([("one", "a://z"), ("new", "a://z")]), by("new"));
+        assert_eq!(taken([("new", "a://{z}/y"), ("third", "a://z")]), by("two"));
+    }
+
+    #[test]
+    fn all_entries_together_have_a_limit() {
+        let sized = |name: &str, bytes: usize| {
+            let mut resource = Resource::clone(&resource(name, &format!("a://{name}")));
+            resource.definition.text = Some("x".repeat(bytes));
+            Record::Resource(Arc::new(resource))
+        };
+        let large: Vec<_> = (0..64)
+            .map(|at| sized(&format!("large-{at}"), (1 << 20) - 1024))
+            .collect();
+        let snapshot = Snapshot::of(&large);
+        let moment = Moment {
+            now: String::new(),
+            max_entries: 99,
+        };
+        let too_large = StoreError::TooLarge { limit: 64 };
+        let create = |bytes: usize| {
+            let Record::Resource(new) = sized("new", bytes) else {
+                unreachable!("it is a resource");
+            };
+            decide_create(&snapshot, name("new"), new.definition.clone(), &moment).map(drop)
+        };
+        assert_eq!(create(1024), Ok(()));
+        assert_eq!(create(1 << 16), Err(too_large.clone()));
+        let update = |bytes: usize| {
+            let mut change = |stored: &Resource| {
+                let text = Some("x".repeat(bytes));
+                let stored = stored.definition.clone();
+                Ok(ResourceDefinition { text, ..stored })
+            };
+            decide_update(&snapshot, &name("large-1"), None, &mut change, &moment).map(drop)
+        };
+        assert_eq!(update(1 << 20), Ok(()));
+        let import = |records: &[Record]| {
+            decide_import(&snapshot, records, OnCollision::Replace, &moment).map(drop)
+        };
+        assert_eq!(import(&[sized("new", 1024)]), Ok(()));
+        let (more, less) = (sized("new", 1 << 20), sized("large-1", 0));
+        assert_eq!(import(std::slice::from_ref(&more)), Err(too_large));
+        assert_eq!(import(&[more, less]), Ok(()));
+        // What is over the limit already may become smaller.
+        let over: Vec<_> = (0..65)
+            .map(|at| sized(&format!("large-{at}"), 1 << 20))
+            .collect();
+        let over = Snapshot::of(&over);
+        let mut shorter = |stored: &Resource| {
+            let text = Some("x".to_owned());
+            let stored = stored.definition.clone();
+            Ok(ResourceDefinition { text, ..stored })
+        };
+        assert!(decide_update(&over, &name("large-1"), None, &mut shorter, &moment).is_ok());
     }
 
     #[test]

@@ -415,6 +415,17 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_a_later_version_s_prompt_are_kept() {
+        let text = r#"{"version": 1, "tools": [], "prompts": [{"name": "abc", "messages": [],
+            "arguments": [{"name": "who", "kind": {"of": "person"}}], "revision": 1,
+            "createdAt": "2026-02-13T09:30:00Z", "updatedAt": "2026-02-13T09:30:00Z"}]}"#;
+        let written: serde_json::Value =
+            serde_json::from_str(&encoded(&decode(text).unwrap())).unwrap();
+        let expected = serde_json::json!([{ "name": "who", "kind": { "of": "person" } }]);
+        assert_eq!(written["prompts"][0]["arguments"], expected);
+    }
+
+    #[test]
     fn prompts_and_resources_stand_beside_the_tools() {
         let times = r#""createdAt": "2026-02-13T09:30:00Z", "updatedAt": "2026-02-13T09:30:00Z""#;
         let text = format!(

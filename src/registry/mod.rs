@@ -156,6 +156,11 @@ pub enum StoreError {
         /// The limit (MCP_DYNAMIC_MAX_TOOLS).
         limit: usize,
     },
+    /// Operator: all entries together would be more than a registry may hold.
+    TooLarge {
+        /// The limit, in MiB.
+        limit: usize,
+    },
     /// Caller: another entry has the same spelling once `.` and `:` are `_`.
     NameTaken {
         /// Of what.
@@ -231,6 +236,11 @@ impl fmt::Display for StoreError {
                 "the registry holds its {limit} {} (MCP_DYNAMIC_MAX_TOOLS); delete one first",
                 kind.plural()
             ),
+            Self::TooLarge { limit } => write!(
+                formatter,
+                "the registry would hold more than {limit} MiB of tools, prompts and resources; \
+                 delete or shorten some first"
+            ),
             Self::NameTaken { kind, name, by } => write!(
                 formatter,
                 "dynamic {kind} \"{name}\" would be listed under the same name as \"{by}\" by \
@@ -302,7 +312,7 @@ impl StoreError {
             | Self::AddressTaken { .. }
             | Self::Collisions { .. }
             | Self::Invalid(_) => FailureKind::InvalidArguments,
-            Self::Full { .. } | Self::ReadOnly => FailureKind::Policy,
+            Self::Full { .. } | Self::TooLarge { .. } | Self::ReadOnly => FailureKind::Policy,
             Self::Busy { .. } => FailureKind::Busy,
             Self::Unwritable { .. } | Self::Unusable { .. } | Self::Corrupt { .. } => {
                 FailureKind::Internal

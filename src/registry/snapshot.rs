@@ -251,6 +251,17 @@ impl Snapshot {
         tools.chain(prompts).chain(resources)
     }
 
+    /// What all definitions come to, in bytes ([`Authored::bytes`]).
+    ///
+    /// [`Authored::bytes`]: crate::domain::entry::Authored::bytes
+    pub(super) fn bytes(&self) -> usize {
+        fn of<D: Stored>(shelf: &Shelf<D>) -> usize {
+            let entries = shelf.entries.iter();
+            entries.map(|entry| entry.definition.bytes()).sum()
+        }
+        of(&self.tools) + of(&self.prompts) + of(&self.resources)
+    }
+
     /// The entry of that kind and name.
     pub fn record(&self, (kind, name): &Key) -> Option<Record> {
         let name = name.as_str();

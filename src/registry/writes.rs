@@ -13,7 +13,8 @@ pub trait Writes: ToolStore {
     /// Adds an entry, at revision 1.
     ///
     /// # Errors
-    /// `AlreadyExists`, `NameTaken`, `AddressTaken`, `Full`, `Invalid`, and what stops every write.
+    /// `AlreadyExists`, `NameTaken`, `AddressTaken`, `Full`, `TooLarge`, `Invalid`, and what stops
+    /// every write.
     fn create<D: Stored>(
         &self,
         name: EntryName,
@@ -31,8 +32,8 @@ pub trait Writes: ToolStore {
     /// say) returns `Conflict` from `change` when the base is no longer the one it checked.
     ///
     /// # Errors
-    /// `NotFound`, `Conflict`, `AddressTaken`, `Invalid`, what `change` returned, and what stops
-    /// every write.
+    /// `NotFound`, `Conflict`, `AddressTaken`, `TooLarge`, `Invalid`, what `change` returned, and
+    /// what stops every write.
     fn update<D: Stored>(
         &self,
         name: &EntryName,
@@ -68,7 +69,7 @@ pub trait Writes: ToolStore {
     /// An entry that is there with the same definition stays as it is.
     ///
     /// # Errors
-    /// `Collisions`, `AddressTaken`, `Full`, `Invalid`, and what stops every write.
+    /// `Collisions`, `AddressTaken`, `Full`, `TooLarge`, `Invalid`, and what stops every write.
     fn import(
         &self,
         records: &[Record],

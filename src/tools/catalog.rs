@@ -14,6 +14,7 @@ use crate::config::NameStyle;
 use crate::domain::entry::{is_spelling, underscored};
 use crate::domain::json::JsonText;
 use crate::domain::tool::{Definition, Tool};
+use crate::registry::snapshot::Snapshot;
 
 /// A tool as `tools/list` shows it (MCP 2026-07-28, `Tool`).
 #[derive(Clone, Debug, Serialize)]
@@ -60,34 +61,62 @@ impl Tools {
     /// Every tool that `caller` may call, sorted by name.
     pub fn list(&self, caller: &Caller) -> Vec<ListedTool> {
         let snapshot = self.store.snapshot();
+        let built_in = self.visible(caller).map(|tool| self.show_built_in(tool));
+        let dynamic = callable(&snapshot).map(|tool| self.show_dynamic(tool));
+        let mut list: Vec<_> = built_in.chain(dynamic).collect();
+        list.sort_by(|one, other| one.name.cmp(&other.name));
+        list
+    }
+
+    /// Their names alone, likewise.
+    pub(super) fn listed_names(&self, caller: &Caller) -> Vec<String> {
+        let snapshot = self.store.snapshot();
+        let built_in = self.visible(caller).map(|tool| self.listed_name(tool.name));
+        let dynamic = callable(&snapshot).map(|tool| self.listed_name(tool.name.as_str()));
+        let mut names: Vec<_> = built_in.chain(dynamic).collect();
+        names.sort();
+        names
+    }
+
+    /// The one of them that a name means, in either spelling.
+    pub(super) fn listed(&self, caller: &Caller, name: &str) -> Option<ListedTool> {
+        match self.resolve(name).ok()? {
+            Resolved::BuiltIn(tool) => {
+                let mut visible = self.visible(caller);
+                let is_visible = visible.any(|other| other.name == tool.name);
+                is_visible.then(|| self.show_built_in(tool))
+            }
+            Resolved::Dynamic(tool) => Some(self.show_dynamic(&tool)),
+        }
+    }
+
+    fn visible(&self, caller: &Caller) -> impl Iterator<Item = &BuiltIn> {
         let shows_admin = self.shows_admin_acts(caller);
-        let visible = |tool: &&BuiltIn| shows_admin || !matches!(tool.access, Access::Admin(_));
-        let built_in = self.builtins.iter().filter(visible).map(|tool| ListedTool {
+        let tools = self.builtins.iter();
+        tools.filter(move |tool| shows_admin || !matches!(tool.access, Access::Admin(_)))
+    }
+
+    fn show_built_in(&self, tool: &BuiltIn) -> ListedTool {
+        ListedTool {
             name: self.listed_name(tool.name),
             title: Some(tool.title.to_owned()),
             description: tool.description.clone(),
             input_schema: tool.input_schema.clone(),
             output_schema: tool.output_schema.clone(),
             annotations: Some(tool.annotations.clone()),
-        });
-        let dynamic = snapshot
-            .tools()
-            .iter()
-            .filter(|tool| is_callable(tool))
-            .map(|tool| {
-                let definition = &tool.definition;
-                ListedTool {
-                    name: self.listed_name(tool.name.as_str()),
-                    title: definition.title.clone(),
-                    description: definition.description.clone(),
-                    input_schema: listed_input_schema(tool),
-                    output_schema: definition.output_schema.clone(),
-                    annotations: definition.annotations.clone(),
-                }
-            });
-        let mut list: Vec<_> = built_in.chain(dynamic).collect();
-        list.sort_by(|one, other| one.name.cmp(&other.name));
-        list
+        }
+    }
+
+    fn show_dynamic(&self, tool: &Tool) -> ListedTool {
+        let definition = &tool.definition;
+        ListedTool {
+            name: self.listed_name(tool.name.as_str()),
+            title: definition.title.clone(),
+            description: definition.description.clone(),
+            input_schema: listed_input_schema(tool),
+            output_schema: definition.output_schema.clone(),
+            annotations: definition.annotations.clone(),
+        }
     }
 
     /// Whether [`Tools::list`] shows `caller` the acts of admins: all that it depends on beside the
@@ -137,6 +166,10 @@ impl Tools {
         let found = tools.find(name).filter(|tool| is_callable(tool));
         found.cloned().ok_or(UnknownTool)
     }
+}
+
+fn callable(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Tool>> {
+    snapshot.tools().iter().filter(|tool| is_callable(tool))
 }
 
 /// Enabled, and not standing in a built-in's place (as tools of an old store may).

@@ -18,13 +18,49 @@ pub(super) fn check_blocks(blocks: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Checked blocks as clients take them: without the members that are null, which they refuse.
+pub(super) fn without_nulls(mut blocks: Value) -> Value {
+    for block in blocks.as_array_mut().into_iter().flatten() {
+        drop_nulls(block);
+    }
+    blocks
+}
+
+/// The same for one block. What stands in `_meta` is its author's.
+pub(super) fn drop_nulls(block: &mut Value) {
+    let Value::Object(members) = block else {
+        return;
+    };
+    members.retain(|_, value| !value.is_null());
+    for inner in ["annotations", "resource"] {
+        if let Some(inner) = members.get_mut(inner) {
+            drop_nulls(inner);
+        }
+    }
+}
+
 pub(super) type Broken = (&'static str, &'static str);
 
-/// Checks one content block: what of it breaks which rule.
+/// Checks one content block: what of it breaks which rule. A member that is null is none.
 pub(super) fn check_block(block: &Value) -> Result<(), Broken> {
     if !block.is_object() {
         return Err(("", "must be an object with a type"));
     }
+    optional(
+        block,
+        "annotations",
+        Value::is_object,
+        (".annotations", OBJECT),
+    )?;
+    optional(block, "_meta", Value::is_object, ("._meta", OBJECT))?;
+    optional(block, "mimeType", Value::is_string, (".mimeType", STRING))?;
+    optional(block, "title", Value::is_string, (".title", STRING))?;
+    optional(
+        block,
+        "description",
+        Value::is_string,
+        (".description", STRING),
+    )?;
     match block.get("type").and_then(Value::as_str) {
         Some("text") => text(block, "text", ".text"),
         Some("image" | "audio") => {
@@ -38,10 +74,20 @@ pub(super) fn check_block(block: &Value) -> Result<(), Broken> {
         Some("resource") => {
             let resource = block.get("resource").unwrap_or(&Value::Null);
             text(resource, "uri", ".resource.uri")?;
-            if resource.get("blob").is_some() {
-                return base64(resource, "blob", ".resource.blob");
+            optional(
+                resource,
+                "_meta",
+                Value::is_object,
+                (".resource._meta", OBJECT),
+            )?;
+            let kind = (".resource.mimeType", STRING);
+            optional(resource, "mimeType", Value::is_string, kind)?;
+            let is_there = |name: &str| resource.get(name).is_some_and(|it| !it.is_null());
+            match (is_there("text"), is_there("blob")) {
+                (true, true) => Err((".resource", "must have text or blob, and not both")),
+                (false, true) => base64(resource, "blob", ".resource.blob"),
+                _ => text(resource, "text", ".resource.text"),
             }
-            text(resource, "text", ".resource.text")
         }
         _ => Err((
             ".type",
@@ -50,10 +96,25 @@ pub(super) fn check_block(block: &Value) -> Result<(), Broken> {
     }
 }
 
+const STRING: &str = "must be a string";
+const OBJECT: &str = "must be an object";
+
+fn optional(
+    object: &Value,
+    name: &str,
+    fits: fn(&Value) -> bool,
+    broken: Broken,
+) -> Result<(), Broken> {
+    match object.get(name) {
+        Some(value) if !value.is_null() && !fits(value) => Err(broken),
+        _ => Ok(()),
+    }
+}
+
 fn text(object: &Value, name: &str, path: &'static str) -> Result<(), Broken> {
     match object.get(name) {
         Some(Value::String(_)) => Ok(()),
-        _ => Err((path, "must be a string")),
+        _ => Err((path, STRING)),
     }
 }
 
@@ -117,6 +178,36 @@ mod tests {
         check(json!({"type": "image", "data": "aGk="}), Some(".mimeType"));
         check(json!({"type": "resource"}), Some(".resource.uri"));
         check(json!({"type": "video"}), Some(".type"));
+        let text = |name: &str, value: Value| json!({"type": "text", "text": "t", name: value});
+        for name in ["annotations", "_meta", "mimeType", "title"] {
+            check(text(name, Value::Null), None);
+            check(text(name, json!(1)), Some(&format!("$[0].{name} must be")));
+        }
+        let resource = |resource: Value| json!({"type": "resource", "resource": resource});
+        let both = json!({"uri": "a:b", "text": "t", "blob": "aGk="});
+        check(resource(both), Some("$[0].resource must have text or blob"));
+        let kind = json!({"uri": "a:b", "text": "t", "mimeType": 1});
+        check(resource(kind), Some(".resource.mimeType"));
+        let nulls = json!({"uri": "a:b", "text": null, "blob": "aGk=", "_meta": null});
+        check(resource(nulls), None);
+        let none = json!({"uri": "a:b", "text": null, "blob": null});
+        check(resource(none), Some(".resource.text must be a string"));
         check(json!("text"), Some("must be an object"));
+    }
+
+    #[test]
+    fn members_that_are_null_are_left_out() {
+        let resource = json!({"uri": "a:b", "text": "t", "blob": null, "mimeType": null});
+        let blocks = json!([
+            {"type": "text", "text": "t", "annotations": null, "_meta": {"x": null}},
+            {"type": "text", "text": "t", "annotations": {"audience": null, "priority": 1}},
+            {"type": "resource", "resource": resource, "title": null},
+        ]);
+        let expected = json!([
+            {"type": "text", "text": "t", "_meta": {"x": null}},
+            {"type": "text", "text": "t", "annotations": {"priority": 1}},
+            {"type": "resource", "resource": {"uri": "a:b", "text": "t"}},
+        ]);
+        assert_eq!(without_nulls(blocks), expected);
     }
 }

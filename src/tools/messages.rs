@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::content::check_block;
+use super::content::{check_block, drop_nulls};
 use super::substitution::{TooLarge, Values};
 
 /// Fields of messages and content blocks that are no text: their values are checked ones, or names.
@@ -55,10 +55,11 @@ pub(super) fn normalized(messages: Value) -> Value {
         return json!([]);
     };
     let blocks = list.into_iter().map(|message| {
-        let content = match message.get("content") {
+        let mut content = match message.get("content") {
             Some(Value::String(text)) => json!({ "type": "text", "text": text }),
             block => block.cloned().unwrap_or_default(),
         };
+        drop_nulls(&mut content);
         json!({ "role": message.get("role"), "content": content })
     });
     blocks.collect()
@@ -124,9 +125,11 @@ mod tests {
         let image = json!({ "type": "image", "data": "{{a}}", "mimeType": "{{a}}",
             "annotations": audience });
         let link = json!({ "type": "resource_link", "uri": "x:{{a}}", "name": "{{a}}" });
+        let mut with_null = image.clone();
+        with_null["_meta"] = Value::Null;
         let given = json!([
             { "role": "user", "content": "say {{a}}", "other": 1 },
-            { "role": "user", "content": image },
+            { "role": "user", "content": with_null },
             { "role": "assistant", "content": link },
         ]);
         let mut messages = normalized(given);

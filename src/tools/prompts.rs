@@ -13,7 +13,7 @@ use super::rendering::{NotRendered, Rendered, invalid_result};
 use super::substitution::{MAX_BYTES, Values};
 use crate::auth::Caller;
 use crate::config::has_built_in;
-use crate::domain::entry::{Authored as _, is_spelling};
+use crate::domain::entry::Authored as _;
 use crate::domain::failure::Failure;
 use crate::domain::json::JsonText;
 use crate::domain::prompt::{Prompt, PromptArgument, PromptDefinition};
@@ -157,9 +157,8 @@ impl Tools {
         argument: &str,
     ) -> Result<Vec<String>, NotRendered> {
         if is_own(name) && self.has_checklist() {
-            let tools = self.list(caller).into_iter().map(|tool| tool.name);
             return Ok(match argument {
-                TOOL_NAME => tools.collect(),
+                TOOL_NAME => self.listed_names(caller),
                 _ => Vec::new(),
             });
         }
@@ -190,11 +189,10 @@ impl Tools {
         let name = arguments
             .get(TOOL_NAME)
             .ok_or(NotRendered::Invalid(needs))?;
-        let mut tools = self.list(caller).into_iter();
-        let tool =
-            tools.find(|tool| is_spelling(&tool.name, name) || is_spelling(name, &tool.name));
         let unknown = "there is no tool of that name; tools/list has those there are".to_owned();
-        let tool = tool.ok_or(NotRendered::Invalid(unknown))?;
+        let tool = self
+            .listed(caller, name)
+            .ok_or(NotRendered::Invalid(unknown))?;
         let text = format!(
             "Before you call the tool {}, check:\n\
              1. It does what is needed. It says of itself: {}\n\

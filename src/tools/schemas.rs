@@ -75,7 +75,14 @@ pub(super) fn shape_content(
         let message = "the tool has an outputSchema: return a value, not ctx.content([...])";
         return Err(invalid(message.to_owned()));
     }
-    content::check_blocks(&blocks.value().map_err(|error| unreadable(&error))?)?;
+    let value = blocks.value().map_err(|error| unreadable(&error))?;
+    content::check_blocks(&value)?;
+    let taken = content::without_nulls(value.clone());
+    // As the code wrote them, where nothing is left out.
+    let blocks = match taken == value {
+        true => blocks,
+        false => JsonText::from_value(&taken),
+    };
     Ok(ToolAnswer::blocks(blocks))
 }
 

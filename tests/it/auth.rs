@@ -40,7 +40,7 @@ fn await_keys(server: &Server) {
 }
 
 /// A port that is free now, for addresses on which none is given out.
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     listener.local_addr().unwrap().port().to_string()
 }

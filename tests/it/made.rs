@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::auth::free_port;
 use crate::postgres_servers::Settings;
 use crate::support::http::{Reply, failure};
 use crate::support::postgres::{Cluster, fresh_schema, wait_until};
@@ -222,11 +223,11 @@ fn prompts_that_are_wrong_are_refused_with_the_mend() {
     let user = json!([{ "role": "user", "content": "hello" }]);
     check(
         json!({ "name": "abc" }),
-        "messages must be there or else one of the others",
+        "messages needs a decision: give exactly one of messages, code",
     );
     check(
         json!({ "name": "abc", "messages": user, "code": "return 1" }),
-        "messages must be there or else one of the others",
+        "messages needs a decision: give exactly one of messages, code",
     );
     check(json!({ "name": "ab", "messages": [] }), "$.prompt.name");
     check(
@@ -242,6 +243,11 @@ fn prompts_that_are_wrong_are_refused_with_the_mend() {
     check(
         json!({ "name": "abc", "messages": [], "arguments": twice }),
         "arguments[1].name must not be there twice",
+    );
+    let unknown = json!([{ "name": "a", "kind": "person" }]);
+    check(
+        json!({ "name": "abc", "messages": [], "arguments": unknown }),
+        "$.prompt.arguments[0]",
     );
     check(
         json!({ "name": "tool.call.checklist", "messages": [] }),
@@ -355,7 +361,7 @@ fn resources_and_templates_are_read_in_both_eras() {
     );
     check(
         json!({ "name": "abc", "uri": "a:b" }),
-        "text must be there or else one of the others",
+        "text needs a decision: give exactly one of text, blob, code",
     );
     check(
         json!({ "name": "abc", "text": "" }),
@@ -676,6 +682,26 @@ fn the_large_profile_has_a_checklist_for_calls() {
         let none = json!({ "name": "tool-call-checklist" });
         assert_eq!(error(&server, era, "prompts/get", &none).0, -32602);
     }
+    // Who may not see a tool learns nothing of it here.
+    let port = free_port();
+    let open = [
+        ("MCP_PROFILE", "enterprise"),
+        ("MCP_HOST", "0.0.0.0"),
+        ("MCP_PORT", port.as_str()),
+        ("MCP_ALLOW_UNAUTHENTICATED", "true"),
+    ];
+    let server = Server::start(&open);
+    let hidden = json!({ "name": "tool-call-checklist",
+        "arguments": { "toolName": "dynamic.tool.create" } });
+    assert_eq!(error(&server, MODERN, "prompts/get", &hidden).0, -32602);
+    let argument = json!({ "name": "toolName", "value": "d" });
+    let own = json!({ "type": "ref/prompt", "name": "tool-call-checklist" });
+    let params = json!({ "ref": own, "argument": argument });
+    let found = result(&server, MODERN, "completion/complete", &params);
+    assert_eq!(
+        found["completion"]["values"],
+        json!(["dev.echo", "dynamic.tool.call"])
+    );
     let settings = [
         ("MCP_PROFILE", "enterprise"),
         ("MCP_BUILTIN_GROUPS", "tool,system"),

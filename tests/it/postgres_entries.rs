@@ -6,12 +6,12 @@ use std::time::Duration;
 use dynamic_mcp::domain::entry::Kind;
 use dynamic_mcp::domain::json::JsonText;
 use dynamic_mcp::domain::prompt::{Prompt, PromptDefinition};
-use dynamic_mcp::domain::resource::ResourceDefinition;
+use dynamic_mcp::domain::resource::{Resource, ResourceDefinition};
 use dynamic_mcp::registry::postgres::{self, PostgresStoreOptions};
 use dynamic_mcp::registry::{OnCollision, Record, StoreError, ToolStore, Writes};
 
 use crate::postgres::make_role;
-use crate::support::postgres::{Cluster, definition, fresh_schema, name, wait_until};
+use crate::support::postgres::{Cluster, definition, fresh_schema, name, options, wait_until};
 
 const HEARD: Duration = Duration::from_secs(5);
 
@@ -65,6 +65,41 @@ fn whoever_may_write_tools_may_write_what_stands_beside_them() {
 }
 
 #[test]
+fn the_owner_of_the_tools_serves_what_another_role_migrated() {
+    let (cluster, schema) = (Cluster::shared(), fresh_schema());
+    let owner = make_role(&cluster);
+    drop(cluster.open(&schema));
+    let mut admin = cluster.admin();
+    // The table is the server's own, as one that was there before this program; the rest is not.
+    admin
+        .batch_execute(&format!(
+            "SET search_path TO \"{schema}\"; DROP TABLE dynamic_entries;
+             DELETE FROM dynamic_schema_migrations WHERE version = 6;
+             GRANT USAGE ON SCHEMA \"{schema}\" TO {owner};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON dynamic_instances TO {owner};
+             GRANT SELECT, UPDATE ON dynamic_registry_state TO {owner};
+             GRANT SELECT, INSERT ON dynamic_signing_keys TO {owner};
+             GRANT SELECT ON dynamic_schema_migrations TO {owner};
+             ALTER TABLE dynamic_tools OWNER TO {owner}"
+        ))
+        .unwrap();
+    let migrated = postgres::migrate(&cluster.options(&schema)).unwrap();
+    assert_eq!((migrated.from, migrated.to), (5, 6));
+    let url = cluster.url_of(&owner, "secret");
+    let store = postgres::PostgresStore::open(options(&url, &schema)).unwrap();
+    store.create(name("made"), prompt("hello")).unwrap();
+    store.health().unwrap();
+    // Without the grants it says where they stand.
+    let revoke = format!("REVOKE ALL ON \"{schema}\".dynamic_entries FROM {owner}");
+    admin.batch_execute(&revoke).unwrap();
+    let error = store.create(name("more"), prompt("hello")).unwrap_err();
+    assert!(
+        error.to_string().contains("sql/0006_entries.sql"),
+        "{error}"
+    );
+}
+
+#[test]
 fn rows_that_break_a_rule_stay_and_are_not_served() {
     let (cluster, schema) = (Cluster::shared(), fresh_schema());
     let store = cluster.open(&schema);
@@ -86,9 +121,33 @@ fn rows_that_break_a_rule_stay_and_are_not_served() {
     ];
     admin.batch_execute(&broken.concat()).unwrap();
     wait_until("heard", HEARD, || store.snapshot().resources().len() == 1);
-    assert_eq!(store.snapshot().prompts(), [kept]);
+    assert_eq!(store.snapshot().prompts(), std::slice::from_ref(&kept));
     let good = store.snapshot().resources()[0].clone();
     assert_eq!((good.name.as_str(), good.revision), ("good", 1));
+    // What a newer version wrote into a definition stays through a change, and through an import.
+    let later = format!(
+        "SELECT definition::json ->> 'later' FROM \"{schema}\".dynamic_entries WHERE name = 'good'"
+    );
+    let renamed = |title: &str| ResourceDefinition {
+        title: Some(title.to_owned()),
+        ..good.definition.clone()
+    };
+    let change = &mut |_: &Resource| Ok(renamed("changed"));
+    store.update(&name("good"), None, change).unwrap();
+    let found: Option<String> = admin.query_one(&later, &[]).unwrap().get(0);
+    assert_eq!(found.as_deref(), Some("1"));
+    let mut imported = Prompt::clone(&kept);
+    imported.definition = prompt("imported");
+    let mut resource = Resource::clone(&good);
+    resource.definition = renamed("imported");
+    let records = [
+        Record::Prompt(imported.into()),
+        Record::Resource(resource.into()),
+    ];
+    let done = store.import(&records, OnCollision::Replace).unwrap();
+    assert_eq!(done.replaced, 2);
+    let found: Option<String> = admin.query_one(&later, &[]).unwrap().get(0);
+    assert_eq!(found.as_deref(), Some("1"));
     // They do not stand in the way of writes, but their names are taken.
     store.create(name("another"), prompt("hello")).unwrap();
     assert!(store.create(name("both"), prompt("hello")).is_err());

@@ -284,6 +284,10 @@ fn results_are_checked_against_the_output_schema() {
         (&result["content"], result.get("structuredContent")),
         (&blocks, None)
     );
+    // One null makes a client drop them all.
+    let code = "return ctx.content([{type: 'text', text: 'a', annotations: null, _meta: null}])";
+    let result = server.call("run_js_ephemeral", json!({ "code": code }));
+    assert_eq!(result["content"], json!([{ "type": "text", "text": "a" }]));
     let code = "return ctx.content([{type: 'image', data: '!', mimeType: 'x'}])";
     let result = server.call("run_js_ephemeral", json!({ "code": code }));
     check_failure(&result, "invalid_result: content block $[0].data …");

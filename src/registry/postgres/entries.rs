@@ -1,9 +1,11 @@
 //! Rows of `dynamic_entries` ⇄ prompts and resources. The only SQL that names its columns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postgres::types::{ToSql, Type};
 use postgres::{GenericClient, Row};
+use serde::Serialize;
 
 use super::fault::Fault;
 use super::rows::{CHUNK, Found, Parameter, TIME, VERSION, read_times};
@@ -12,7 +14,7 @@ use crate::domain::prompt::PromptDefinition;
 use crate::domain::resource::ResourceDefinition;
 use crate::registry::decide::MAX_REVISION;
 use crate::registry::document::decode_definition;
-use crate::registry::members::Members;
+use crate::registry::members::{Fields, Members};
 use crate::registry::record::{Record, Stored};
 
 /// Longest record that is read, in bytes: more than any that we write.
@@ -20,6 +22,9 @@ const MAX_RECORD_BYTES: i32 = 16 << 20;
 
 /// A row's kind and name, and which version of it there is.
 pub(super) type Versioned = ((Kind, String), String);
+
+/// What rows have that this version does not know, by their kind and name.
+pub(super) type Unknown = BTreeMap<(Kind, String), Fields>;
 
 /// The kind that a row says it is.
 pub(super) fn kind_of(text: &str) -> Option<Kind> {
@@ -92,6 +97,46 @@ fn columns<'a>(keys: impl Iterator<Item = (Kind, &'a str)>) -> (Vec<&'static str
     keys.map(|(kind, name)| (kind.as_str(), name)).unzip()
 }
 
+/// What rows have in their definitions that this version does not know; a row without such a
+/// thing, or that cannot be read, is left out.
+pub(super) fn unknown_fields(
+    client: &mut impl GenericClient,
+    table: &str,
+    wanted: &[(Kind, &str)],
+) -> Result<Unknown, Fault> {
+    fn of<D: Stored>(text: &str) -> Result<Fields, String> {
+        let mut members = Members::parse(text)?;
+        D::decode(&mut members)?;
+        members.rest()
+    }
+    let query = format!(
+        "SELECT kind, name, definition FROM {table} \
+         WHERE (kind, name) IN (SELECT * FROM unnest($1, $2)) AND octet_length(definition) <= $3"
+    );
+    let mut unknown = Unknown::new();
+    for wanted in wanted.chunks(CHUNK) {
+        let (kinds, names) = columns(wanted.iter().copied());
+        let parameters: [Parameter<'_>; 3] = [
+            (&kinds, Type::TEXT_ARRAY),
+            (&names, Type::TEXT_ARRAY),
+            (&MAX_RECORD_BYTES, Type::INT4),
+        ];
+        for row in client.query_typed(&query, &parameters)? {
+            let kind = kind_of(row.try_get(0)?).ok_or(Fault::Unexpected)?;
+            let fields = match kind {
+                Kind::Prompt => of::<PromptDefinition>(row.try_get(2)?),
+                Kind::Resource => of::<ResourceDefinition>(row.try_get(2)?),
+                Kind::Tool => continue,
+            };
+            let fields = fields.unwrap_or_default();
+            if !fields.is_empty() {
+                unknown.insert((kind, row.try_get(1)?), fields);
+            }
+        }
+    }
+    Ok(unknown)
+}
+
 /// A record as a row has it.
 struct Columns<'a> {
     name: &'a str,
@@ -101,10 +146,25 @@ struct Columns<'a> {
     revision: i64,
 }
 
+/// A definition, with what a newer version put into it.
+#[derive(Serialize)]
+struct Whole<'a, D> {
+    #[serde(flatten)]
+    definition: &'a D,
+    #[serde(flatten)]
+    unknown: Option<&'a Fields>,
+}
+
 /// Nothing for a tool, which stands in a table of its own.
-fn columns_of(record: &Record) -> Result<Option<Columns<'_>>, Fault> {
-    fn of<D: Stored>(entry: &Entry<D>) -> Result<Option<Columns<'_>>, Fault> {
-        let definition = serde_json::to_string(&entry.definition);
+fn columns_of<'a>(record: &'a Record, unknown: &Unknown) -> Result<Option<Columns<'a>>, Fault> {
+    fn of<'a, D: Stored>(
+        entry: &'a Entry<D>,
+        unknown: &Unknown,
+    ) -> Result<Option<Columns<'a>>, Fault> {
+        let definition = serde_json::to_string(&Whole {
+            definition: &entry.definition,
+            unknown: unknown.get(&(D::KIND, entry.name.to_string())),
+        });
         Ok(Some(Columns {
             name: entry.name.as_str(),
             definition: definition.map_err(|_| Fault::Unexpected)?,
@@ -115,8 +175,8 @@ fn columns_of(record: &Record) -> Result<Option<Columns<'_>>, Fault> {
     }
     match record {
         Record::Tool(_) => Ok(None),
-        Record::Prompt(entry) => of(entry),
-        Record::Resource(entry) => of(entry),
+        Record::Prompt(entry) => of(entry, unknown),
+        Record::Resource(entry) => of(entry, unknown),
     }
 }
 
@@ -125,6 +185,7 @@ pub(super) fn insert(
     client: &mut impl GenericClient,
     table: &str,
     records: &[&Record],
+    unknown: &Unknown,
 ) -> Result<Vec<Versioned>, Fault> {
     let query = format!(
         "INSERT INTO {table} (kind, name, definition, created_at, updated_at, revision) \
@@ -138,7 +199,7 @@ pub(super) fn insert(
         let mut rows = Vec::with_capacity(records.len());
         let mut kinds = Vec::with_capacity(records.len());
         for record in records {
-            rows.extend(columns_of(record)?);
+            rows.extend(columns_of(record, unknown)?);
             kinds.push(record.kind().as_str());
         }
         fn column<'a, T>(rows: &'a [Columns<'a>], get: impl Fn(&'a Columns<'a>) -> T) -> Vec<T> {
@@ -170,12 +231,13 @@ pub(super) fn update(
     client: &mut impl GenericClient,
     table: &str,
     record: &Record,
+    unknown: &Unknown,
 ) -> Result<Option<String>, Fault> {
     let query = format!(
         "UPDATE {table} SET definition = $3, updated_at = $4::text::timestamptz, revision = $5 \
          WHERE kind = $1 AND name = $2 AND revision = $5 - 1 RETURNING {VERSION}"
     );
-    let row = columns_of(record)?.ok_or(Fault::Unexpected)?;
+    let row = columns_of(record, unknown)?.ok_or(Fault::Unexpected)?;
     let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
         (&record.kind().as_str(), Type::TEXT),
         (&row.name, Type::TEXT),

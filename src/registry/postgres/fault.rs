@@ -136,7 +136,8 @@ impl fmt::Display for Fault {
                  let it catch up, promote it, or name the primary in MCP_DYNAMIC_PG_URL"
             }
             Self::Forbidden => {
-                "the database role lacks a privilege: see the grants in sql/0001_tools.sql"
+                "the database role lacks a privilege: see the grants in sql/0001_tools.sql and \
+                 sql/0006_entries.sql"
             }
             Self::NoTables => {
                 "the registry's tables are not in the database: restore them, or run dynamic-mcp \

@@ -70,8 +70,9 @@ pub(super) fn write(
     let mut written = Written::default();
     let part = Part::of(&change, before, |it| it.kind() == Kind::Tool).flatten();
     written.write_tools(client, &tables.tools, &part)?;
-    let part = Part::of(&change, before, |it| it.kind() != Kind::Tool).flatten();
-    written.write_entries(client, &tables.entries, &part)?;
+    let part = Part::of(&change, before, |it| it.kind() != Kind::Tool);
+    let unknown = entries::unknown_fields(client, &tables.entries, &names(&part.replaced))?;
+    written.write_entries(client, &tables.entries, &part.flatten(), &unknown)?;
     written.change = change;
     Ok(written)
 }
@@ -114,6 +115,7 @@ impl Written {
         client: &mut impl GenericClient,
         table: &str,
         part: &Part<'_>,
+        unknown: &entries::Unknown,
     ) -> Result<(), StoreError> {
         let removed = names(&part.removed);
         if !removed.is_empty() {
@@ -121,13 +123,13 @@ impl Written {
             self.count_removed(found, removed.len())?;
         }
         for record in &part.replaced {
-            let version = entries::update(client, table, record)?;
+            let version = entries::update(client, table, record, unknown)?;
             self.statements += 1;
             let key = (record.kind(), record.name().to_string());
             self.versions.push((key, version.ok_or(Fault::Undone)?));
         }
         self.versions
-            .extend(entries::insert(client, table, &part.added)?);
+            .extend(entries::insert(client, table, &part.added, unknown)?);
         self.count_added(part.added.len());
         Ok(())
     }
