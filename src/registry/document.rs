@@ -463,7 +463,7 @@ mod tests {
         check(
             "\"text\": \"\",",
             "",
-            "resource \"note\": text must be there or else",
+            "resource \"note\": text needs a decision: give exactly one",
         );
         check(
             "{day}/x",
