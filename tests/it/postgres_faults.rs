@@ -267,8 +267,13 @@ fn tls_checks_what_sslmode_says_and_never_falls_back() {
                 let mut admin = cluster.admin();
                 let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl \
                                  JOIN pg_stat_activity USING (pid) WHERE application_name = $1";
-                let encrypted: bool = admin.query_one(encrypted, &[&mark]).unwrap().get(0);
-                assert_eq!(encrypted, tls != PgTls::Disable, "{tls:?}");
+                // Between two of its connections there is none.
+                let mut found: Option<bool> = None;
+                wait_until("it is connected", BACK, || {
+                    found = admin.query_one(encrypted, &[&mark]).unwrap().get(0);
+                    found.is_some()
+                });
+                assert_eq!(found, Some(tls != PgTls::Disable), "{tls:?}");
             }
             (Err(error), Err(expected)) => {
                 assert!(error.to_string().contains(expected), "{tls:?}: {error}");
